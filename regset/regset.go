@@ -208,6 +208,10 @@ type Machine struct {
 	// machines, by note name (NT_X86_XSTATE, for one).
 	Sizes map[string]int `json:"sizes,omitempty"`
 
+	// TaskSizes holds the end of user memory by the name of the tasks' ABI, in
+	// bytes: the kernel's TASK_SIZE.
+	TaskSizes map[string]uint64 `json:"task_sizes,omitempty"`
+
 	// x86
 	XFeatures   uint64       `json:"xfeatures,omitempty"`   // components of XCR0 that user tasks may have
 	XComponents []XComponent `json:"xcomponents,omitempty"` // where XSAVE's standard format puts them
@@ -218,6 +222,25 @@ type Machine struct {
 	DataBreakpoints        int  `json:"data_breakpoints,omitempty"`
 	InstructionBreakpoints int  `json:"instruction_breakpoints,omitempty"`
 	BreakpointRanges       bool `json:"breakpoint_ranges,omitempty"`
+}
+
+// TaskSize is the end of user memory for tasks of an ABI, in bytes. Where the
+// machine's description does not say, it is that of the usual kernel.
+func (m *Machine) TaskSize(a ABI) uint64 {
+	if size, ok := m.TaskSizes[a.String()]; ok {
+		return size
+	}
+	switch {
+	case a == X86_64:
+		return 1<<47 - 4096
+	case a.WordSize() == 8:
+		return 1 << 52 // TASK_SIZE_4PB
+	case m.Arch == a.String():
+		return 0xc0000000
+	case a == I386:
+		return 0xffffe000
+	}
+	return 1<<32 - uint64(m.PageSize)
 }
 
 // XComponent is one state component of XSAVE's standard format, as cpuid leaf

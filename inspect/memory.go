@@ -12,6 +12,8 @@ type saved struct {
 	total uint64
 	vmas  map[uint32][]uint64 // by MM, for each of its mappings
 	shm   map[uint32]uint64   // by Shm
+
+	places *places // nil if nobody asks where they are
 }
 
 func newSaved(m *image.Image) *saved {
@@ -30,6 +32,9 @@ func newSaved(m *image.Image) *saved {
 
 func (s *saved) add(p *image.Pages) {
 	s.total += uint64(len(p.Data))
+	if s.places != nil {
+		s.places.add(p)
+	}
 	if p.Shm {
 		s.shm[p.Owner] += uint64(len(p.Data))
 		return

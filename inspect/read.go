@@ -16,6 +16,7 @@ import (
 // Options say what a Report shall have beyond the summary.
 type Options struct {
 	Regs, Maps bool
+	Places     bool   // which parts of mappings are saved, for Report.HTML
 	PID        uint32 // leave all other processes out; 0 for none
 
 	// HexLen bytes from HexAddr, of the process PID or the root.
@@ -45,6 +46,9 @@ func Read(r io.Reader, o Options) (*Report, error) {
 		}
 	}
 	s := newSaved(m)
+	if o.Places {
+		s.places = newPlaces(m)
+	}
 	for {
 		piece, err := rd.Next()
 		if errors.Is(err, io.EOF) {
@@ -259,10 +263,15 @@ func (b *builder) mapping(mm *image.MM, i int) Map {
 			flags = append(flags, name)
 		}
 	}
-	return Map{
+	r := Map{
 		Start: fmt.Sprintf("%#x", v.Start), End: fmt.Sprintf("%#x", v.End), Perms: perms(v), Kind: kind(v),
 		Offset: v.Offset, Size: v.End - v.Start, Saved: b.saved.of(mm, i), Flags: strings.Join(flags, " "), Name: v.Name,
 	}
+	if b.saved.places != nil {
+		r.start = v.Start
+		r.source, r.held = b.saved.places.of(mm, v)
+	}
+	return r
 }
 
 // perms is the second column of /proc/PID/maps.

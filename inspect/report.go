@@ -105,6 +105,10 @@ type Map struct {
 	Saved  uint64 `json:"saved"`
 	Flags  string `json:"flags,omitempty"` // as VmFlags of /proc/PID/smaps has them
 	Name   string `json:"name,omitempty"`
+
+	start  uint64
+	source source   // of what is not saved
+	held   []extent // what is saved, only if asked for
 }
 
 // Descriptor is an open descriptor.

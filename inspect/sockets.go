@@ -71,13 +71,16 @@ func endpoint(ip, port []byte) string {
 	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port)).String()
 }
 
-// text is a socket in one line.
-func (s *Socket) text() string {
+// text is a socket in one line. Peer is how descriptors call the other end, ""
+// if none leads to it.
+func (s *Socket) text(peer string) string {
 	line := s.Family + " " + s.Type + " " + s.State
 	if s.Name != "" {
 		line += " at " + clean(s.Name)
 	}
 	switch {
+	case peer != "":
+		line += " to " + clean(peer)
 	case s.PeerID != 0:
 		line += fmt.Sprint(" to socket ", s.PeerID)
 	case s.Peer != "":

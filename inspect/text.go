@@ -100,50 +100,56 @@ func (t *text) header() {
 // tree draws the processes and their threads.
 func (t *text) tree() {
 	t.printf("\n")
-	children := make(map[uint32][]int)
-	here := make(map[uint32]bool)
-	for i := range t.r.Processes {
-		here[t.r.Processes[i].PID] = true
-	}
-	var tops []int
-	for i := range t.r.Processes {
-		if p := &t.r.Processes[i]; here[p.PPID] {
-			children[p.PPID] = append(children[p.PPID], i)
-		} else {
-			tops = append(tops, i)
+	t.r.tree(func(prefix string, p *Process, task *Task) {
+		line := t.process(p)
+		if task != nil {
+			line = t.thread(task)
 		}
+		t.printf("%s%s\n", t.dim(prefix), line)
+	})
+}
+
+// tree calls f for each line of a drawing of the processes and their threads:
+// with the branches in front of it, and with the task if it is a thread that
+// does not lead its process.
+func (r *Report) tree(f func(prefix string, p *Process, task *Task)) {
+	children := make(map[uint32][]*Process)
+	here := make(map[uint32]bool)
+	for i := range r.Processes {
+		here[r.Processes[i].PID] = true
 	}
 	// A branch is a line to be drawn. Trees can be deeper than a stack is.
 	type branch struct {
 		prefix, rest string // of the line, and of those below it
-		line         string
-		process      int // whose threads and children hang below; -1 for a thread
+		process      *Process
+		task         *Task
 	}
 	var todo []branch
-	for i := len(tops) - 1; i >= 0; i-- {
-		todo = append(todo, branch{"", "", t.process(tops[i]), tops[i]})
+	for i := len(r.Processes) - 1; i >= 0; i-- {
+		if p := &r.Processes[i]; here[p.PPID] {
+			children[p.PPID] = append(children[p.PPID], p)
+		} else {
+			todo = append(todo, branch{process: p})
+		}
 	}
 	for len(todo) > 0 {
 		b := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		t.printf("%s%s\n", t.dim(b.prefix), b.line)
-		if b.process < 0 {
+		f(b.prefix, b.process, b.task)
+		if b.task != nil {
 			continue
 		}
-		p := &t.r.Processes[b.process]
+		// What hangs below, the last first.
 		var below []branch
-		for i := range p.Tasks {
-			if i > 0 {
-				below = append(below, branch{line: t.thread(&p.Tasks[i]), process: -1})
-			}
+		for _, c := range children[b.process.PID] {
+			below = append(below, branch{process: c})
 		}
-		for _, c := range children[p.PID] {
-			below = append(below, branch{line: t.process(c), process: c})
+		for i := len(b.process.Tasks) - 1; i > 0; i-- {
+			below = append(below, branch{process: b.process, task: &b.process.Tasks[i]})
 		}
-		for i := len(below) - 1; i >= 0; i-- {
-			c := below[i]
+		for i, c := range below {
 			c.prefix, c.rest = b.rest+"├─ ", b.rest+"│  "
-			if i == len(below)-1 {
+			if i == 0 {
 				c.prefix, c.rest = b.rest+"└─ ", b.rest+"   "
 			}
 			todo = append(todo, c)
@@ -151,8 +157,7 @@ func (t *text) tree() {
 	}
 }
 
-func (t *text) process(i int) string {
-	p := &t.r.Processes[i]
+func (t *text) process(p *Process) string {
 	s := t.bold(fmt.Sprint(p.PID)) + " " + clean(p.Comm)
 	if p.Exe != "" {
 		s += " " + t.dim(clean(p.Exe))
@@ -180,14 +185,14 @@ func (t *text) thread(task *Task) string {
 
 // groups calls f once for each of the objects that processes share: with the
 // first process that has it and the pids of all.
-func (t *text) groups(object func(*Process) uint32, f func(p *Process, pids string)) {
+func (r *Report) groups(object func(*Process) uint32, f func(p *Process, pids string)) {
 	pids := make(map[uint32][]string)
-	for i := range t.r.Processes {
-		p := &t.r.Processes[i]
+	for i := range r.Processes {
+		p := &r.Processes[i]
 		pids[object(p)] = append(pids[object(p)], fmt.Sprint(p.PID))
 	}
-	for i := range t.r.Processes {
-		p := &t.r.Processes[i]
+	for i := range r.Processes {
+		p := &r.Processes[i]
 		id := object(p)
 		if id == 0 || pids[id] == nil {
 			continue
@@ -198,22 +203,25 @@ func (t *text) groups(object func(*Process) uint32, f func(p *Process, pids stri
 }
 
 func (t *text) memory() {
-	t.groups(func(p *Process) uint32 { return p.MM }, func(p *Process, pids string) {
+	t.r.groups(func(p *Process) uint32 { return p.MM }, func(p *Process, pids string) {
 		t.printf("\n%s\n", t.bold("memory of "+pids))
 		t.printf("  %-16s %8s %11s %11s\n", "", "mappings", "mapped", "saved")
-		sum := Memory{Kind: "all"}
-		for _, m := range append(p.Memory, Memory{}) {
-			if m.Kind == "" {
-				m = sum
-			} else {
-				sum.Mappings, sum.Mapped, sum.Saved = sum.Mappings+m.Mappings, sum.Mapped+m.Mapped, sum.Saved+m.Saved
-			}
+		for _, m := range p.kinds() {
 			t.printf("  %-16s %8d %11s %11s\n", m.Kind, m.Mappings, Bytes(m.Mapped), Bytes(m.Saved))
 		}
 		if len(p.Maps) > 0 {
 			t.maps(p)
 		}
 	})
+}
+
+// kinds is the memory of a process by kind, with a last line for all of it.
+func (p *Process) kinds() []Memory {
+	sum := Memory{Kind: "all"}
+	for _, m := range p.Memory {
+		sum.Mappings, sum.Mapped, sum.Saved = sum.Mappings+m.Mappings, sum.Mapped+m.Mapped, sum.Saved+m.Saved
+	}
+	return append(p.Memory[:len(p.Memory):len(p.Memory)], sum)
 }
 
 func (t *text) maps(p *Process) {
@@ -242,54 +250,81 @@ func (t *text) shared() {
 		return
 	}
 	t.printf("\n%s\n", t.bold("shared memory"))
-	for _, s := range t.r.SharedMemory {
-		name := "anonymous"
-		switch {
-		case s.MemFD != "":
-			name = "memfd " + clean(s.MemFD)
-		case s.Path != "":
-			name = "deleted file " + clean(s.Path)
-		}
-		t.printf("  %-5d %11s %11s saved  %s\n", s.ID, Bytes(s.Size), Bytes(s.Saved), name)
+	for i := range t.r.SharedMemory {
+		s := &t.r.SharedMemory[i]
+		t.printf("  %-5d %11s %11s saved  %s\n", s.ID, Bytes(s.Size), Bytes(s.Saved), s.what())
 	}
 }
 
+// what says what the memory is.
+func (s *Shared) what() string {
+	switch {
+	case s.MemFD != "":
+		return "memfd " + clean(s.MemFD)
+	case s.Path != "":
+		return "deleted file " + clean(s.Path)
+	}
+	return "anonymous"
+}
+
 func (t *text) descriptors() {
-	pipes := make(map[uint32]*Pipe)
-	for i := range t.r.Pipes {
-		pipes[t.r.Pipes[i].ID] = &t.r.Pipes[i]
-	}
-	sockets := make(map[uint32]*Socket)
-	for i := range t.r.Sockets {
-		sockets[t.r.Sockets[i].ID] = &t.r.Sockets[i]
-	}
-	t.groups(func(p *Process) uint32 { return p.Files }, func(p *Process, pids string) {
+	note := t.r.notes()
+	t.r.groups(func(p *Process) uint32 { return p.Files }, func(p *Process, pids string) {
 		if len(p.Descriptors) == 0 {
 			return
 		}
 		t.printf("\n%s\n", t.bold("descriptors of "+pids))
-		for _, d := range p.Descriptors {
-			note := ""
-			switch d.Kind {
-			case "file":
-				note = fmt.Sprint(" at ", d.Pos)
-			case "pipe", "fifo":
-				if q := pipes[d.Object]; q != nil {
-					note = fmt.Sprintf(" with %d of %d bytes", q.Filled, q.Capacity)
-					if q.External {
-						note += ", from or to outside"
-					}
-				}
+		for i := range p.Descriptors {
+			d := &p.Descriptors[i]
+			text := note(d)
+			if text != "" {
+				text = " " + text
 			}
-			if s := sockets[d.Object]; d.Kind == "socket" && s != nil {
-				note = " " + s.text()
-			}
-			if d.CloExec {
-				note += " (close on exec)"
-			}
-			t.printf("  %5d %-2s %-10s %s%s\n", d.FD, d.Access, d.Kind, clean(d.Path), t.dim(note))
+			t.printf("  %5d %-2s %-10s %s%s\n", d.FD, d.Access, d.Kind, clean(d.Path), t.dim(text))
 		}
 	})
+}
+
+// notes returns what tells more of a descriptor than its path does.
+func (r *Report) notes() func(*Descriptor) string {
+	pipes := make(map[uint32]*Pipe)
+	for i := range r.Pipes {
+		pipes[r.Pipes[i].ID] = &r.Pipes[i]
+	}
+	sockets := make(map[uint32]*Socket)
+	for i := range r.Sockets {
+		sockets[r.Sockets[i].ID] = &r.Sockets[i]
+	}
+	paths := make(map[uint32]string) // of sockets
+	for i := range r.Processes {
+		for _, d := range r.Processes[i].Descriptors {
+			if d.Kind == "socket" {
+				paths[d.Object] = d.Path
+			}
+		}
+	}
+	return func(d *Descriptor) string {
+		note := ""
+		switch d.Kind {
+		case "file":
+			note = fmt.Sprint("at ", d.Pos)
+		case "pipe", "fifo":
+			if q := pipes[d.Object]; q != nil {
+				note = fmt.Sprintf("with %d of %d bytes", q.Filled, q.Capacity)
+				if q.External {
+					note += ", from or to outside"
+				}
+			}
+		case "socket":
+			if s := sockets[d.Object]; s != nil {
+				note = s.text(paths[s.PeerID])
+			}
+		}
+		if d.CloExec {
+			note = strings.TrimPrefix(note+" (close on exec)", " ")
+		}
+		return note
+	}
 }
 
 func (t *text) registers() {
@@ -313,14 +348,23 @@ func (t *text) set(s *Set) {
 	if len(s.Regs) == 0 {
 		t.printf("    %d bytes\n", s.Bytes)
 	}
+	for _, regs := range s.runs() {
+		t.columns(regs)
+	}
+}
+
+// runs are the registers in their order, those of one size together.
+func (s *Set) runs() [][]Register {
+	var list [][]Register
 	for regs := s.Regs; len(regs) > 0; {
 		n := 1
 		for n < len(regs) && len(regs[n].Value) == len(regs[0].Value) {
 			n++
 		}
-		t.columns(regs[:n])
+		list = append(list, regs[:n])
 		regs = regs[n:]
 	}
+	return list
 }
 
 // columns shows registers of one size.

@@ -25,6 +25,18 @@ func Usable(m regset.Mask) regset.Mask {
 	return m
 }
 
+// Untold is the features that the auxiliary vector does not tell of, and that
+// can be hidden from no program.
+func Untold() regset.Mask {
+	var m regset.Mask
+	for _, f := range features {
+		if f.hwcap|f.hwcap2 == 0 {
+			m |= f.bit
+		}
+	}
+	return m
+}
+
 // Told is the features that the auxiliary vector tells programs of, and that m
 // does not take.
 func Told(m *regset.Machine, hwcap, hwcap2 uint64) regset.Mask {

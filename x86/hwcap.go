@@ -59,6 +59,10 @@ func Usable(m regset.Mask) regset.Mask {
 	return m
 }
 
+// Untold is the features that are the kernel's to give, and that can be hidden
+// from no program.
+const Untold = DEBUG | LDT | TLS | LM | IOPERM | LA57
+
 // Enabled is the features whose state components the kernel had enabled for a
 // task, used or not: a program learns of them from cpuid.
 func Enabled(s *regset.State) regset.Mask {

@@ -11,7 +11,7 @@ const (
 
 	featureFn = 1
 	structFn  = 7   // subleaves 0 to EAX
-	xsaveFn   = 0xd // subleaves 0 to 63
+	xsaveFn   = 0xd // subleaves 0, 1, and one for each component
 	osxsave   = 1 << 27
 )
 
@@ -25,28 +25,37 @@ func leaf(fn, sub uint32) x86.Leaf {
 	return l
 }
 
-// Leaves gives the basic and extended leaves that the CPU has, with the
-// subleaves of 7 and 0xd, as the CPU that the caller runs on gives them.
+// Leaves gives the leaves that x86.Describe asks for, as far as the CPU that the
+// caller runs on has them. Each costs an exit from a virtual machine, so these
+// are no more than needed.
 func Leaves() []x86.Leaf {
 	var leaves []x86.Leaf
-	for _, base := range []uint32{0, extended} {
+	for _, fns := range [][]uint32{{featureFn, structFn, xsaveFn}, {extended + 1}} {
+		base := fns[0] & extended
 		last := leaf(base, 0).EAX
 		// A CPU without the range answers for another leaf.
 		if last < base || last > base+0xffff {
 			continue
 		}
-		for fn := base; fn <= last; fn++ {
+		for _, fn := range fns {
+			if fn > last {
+				continue
+			}
 			l := leaf(fn, 0)
 			leaves = append(leaves, l)
-			subs := uint32(0)
+			subs := uint64(0)
 			switch fn {
 			case structFn:
-				subs = l.EAX
+				if l.EAX > 0 {
+					subs = 1 << 1
+				}
 			case xsaveFn:
-				subs = 63
+				subs = uint64(l.EDX)<<32 | uint64(l.EAX)&^1 | 1<<1
 			}
-			for sub := uint32(1); sub <= subs; sub++ {
-				leaves = append(leaves, leaf(fn, sub))
+			for sub := uint32(1); sub < 64; sub++ {
+				if subs>>sub&1 != 0 {
+					leaves = append(leaves, leaf(fn, sub))
+				}
 			}
 		}
 	}

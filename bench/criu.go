@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// measureCRIU measures the peer (https://criu.org) with the same target, where
+// it is installed.
+func (b *bench) measureCRIU(t *target, r *results) error {
+	dir := filepath.Join(b.scratch, "criu")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, err := t.checkpointedBy(exec.Command(b.criu, "dump", "--tree", strconv.Itoa(t.pid()), "--images-dir", dir,
+		"--leave-running", "--shell-job"))
+	if err != nil {
+		return fmt.Errorf("criu dump: %w", err)
+	}
+	r.criuCheckpoint = append(r.criuCheckpoint, s)
+	// The pids that the image has are in use here, by the target itself.
+	args := []string{"--pid", "--fork", "--mount-proc", b.criu, "restore", "--images-dir", dir, "--shell-job"}
+	for fd := 0; fd < 2; fd++ {
+		pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", t.pid(), fd))
+		if err != nil {
+			return err
+		}
+		args = append(args, "--inherit-fd", fmt.Sprintf("fd[%d]:%s", fd, pipe))
+	}
+	if s, err = restartedBy(exec.Command("unshare", args...)); err != nil {
+		return fmt.Errorf("criu restore: %w", err)
+	}
+	r.criuRestart = append(r.criuRestart, s)
+	return nil
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"cr/kernel"
+)
+
+var checkpointCommand = &command{
+	name:  "checkpoint",
+	args:  "[OPTION ...] PID",
+	short: "save a process and its descendants",
+	long: "The image goes to standard output, or to a file that only its owner can read.\n" +
+		"The processes run on, unless told otherwise, and are never left in between:\n" +
+		"if the image cannot be made, they run on as if nothing had been.",
+	examples: []string{
+		"cr checkpoint 1234 >image",
+		"cr checkpoint --kill -o image 1234",
+		"cr checkpoint 1234 | gzip | ssh host 'gunzip | cr restart'",
+	},
+	setup: func(flags *pflag.FlagSet) func([]string) (int, error) {
+		output := flags.StringP("output", "o", "", "write the image to `FILE`, with mode 0600")
+		kill := flags.Bool("kill", false, "end the processes once the image is whole")
+		stop := flags.Bool("stop", false, "leave the processes stopped, as by SIGSTOP")
+		running := flags.Bool("leave-running", false, "let the processes run on (the default)")
+		single := flags.Bool("single", false, "save the process without its descendants")
+		return func(args []string) (int, error) {
+			if len(args) != 1 {
+				return 0, usageError("give one pid")
+			}
+			pid, err := strconv.Atoi(args[0])
+			if err != nil || pid <= 0 {
+				return 0, usageError(fmt.Sprintf("%q is no pid", args[0]))
+			}
+			if *kill && *stop || *running && (*kill || *stop) {
+				return 0, usageError("--kill, --stop and --leave-running exclude each other")
+			}
+			return 0, checkpoint(pid, *output, kernel.CheckpointOptions{Tree: !*single, Kill: *kill, Stop: *stop})
+		}
+	},
+}
+
+func checkpoint(pid int, output string, o kernel.CheckpointOptions) (err error) {
+	o.Creator = "cr " + version
+	w := os.Stdout
+	if output != "" {
+		if w, err = os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+			return err
+		}
+		defer func() {
+			if e := w.Close(); err == nil {
+				err = e
+			}
+			if err != nil {
+				err = removed(output, err)
+			}
+		}()
+	} else if isTerminal(w) {
+		return errors.New("the image is no text: send it to a file or a pipe, or use -o FILE")
+	}
+	o.Progress = progress("saved")
+	_, err = kernel.Checkpoint(pid, w, o)
+	return err
+}
+
+// removed removes an image that is not whole, and adds to the error if that
+// fails.
+func removed(file string, err error) error {
+	if e := os.Remove(file); e != nil {
+		return fmt.Errorf("%w\n%v", err, e)
+	}
+	return err
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

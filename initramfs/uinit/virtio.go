@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"cr/initramfs/agent"
+)
+
+// patience is how long a device that is there may take to get its node in /dev.
+const patience = 5 * time.Second
+
+// openPort opens the virtio-serial port of that name. The error is
+// fs.ErrNotExist if there is none.
+func openPort(name string) (*os.File, error) {
+	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range names {
+		got, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if strings.TrimSpace(string(got)) != name {
+			continue
+		}
+		node := "/dev/" + filepath.Base(filepath.Dir(path))
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			port, err := os.OpenFile(node, os.O_RDWR, 0)
+			if err == nil || time.Now().After(deadline) {
+				return port, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("virtio port %s: %w", name, fs.ErrNotExist)
+}
+
+// mountHost mounts the host's directory, if there is one.
+func mountHost() error {
+	tags, err := filepath.Glob("/sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag")
+	if err != nil {
+		return err
+	}
+	for _, path := range tags {
+		tag, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if strings.TrimRight(string(tag), "\x00\n") != agent.Tag {
+			continue
+		}
+		if err := os.MkdirAll(agent.Dir, 0o755); err != nil {
+			return err
+		}
+		err = syscall.Mount(agent.Tag, agent.Dir, "9p", 0, "trans=virtio,version=9p2000.L,msize=262144,access=client")
+		if err != nil {
+			return fmt.Errorf("mounting the host's directory: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sort"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+	"cr/regset"
+)
+
+// CheckpointOptions say how to checkpoint. The zero value saves one process
+// and lets it run on.
+type CheckpointOptions struct {
+	Tree bool // descendants too
+
+	// Caller is the tid of a task that waits in a checkpoint call: in the image
+	// the call has returned 0. If the caller is one of the tasks that are
+	// saved, its result is written by Checkpoint, and *Answered is set.
+	Caller   int
+	Answered *bool
+
+	Kill bool // end the processes once the image is whole
+	Stop bool // leave the processes stopped, as by SIGSTOP
+
+	// Progress is called now and then with the bytes of memory that have been
+	// written, and those that there are.
+	Progress func(done, total uint64)
+
+	Creator string // program and version, for the image's header
+}
+
+// Checkpoint saves a process to w, and returns the identifier of the
+// checkpoint. Whatever happens, the process runs on as if nothing had been,
+// unless the options say otherwise and the image is whole.
+//
+// Errors: unix.ESRCH if there is no such process, unix.EPERM if it may not be
+// traced, RefusedErrors if it has something that cannot be saved, and those of
+// w.
+func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	st, err := readStat(pid)
+	if err != nil {
+		return 0, err
+	}
+	if st.kernelThread() {
+		return 0, fmt.Errorf("pid %d is a kernel thread: %w", pid, unix.EPERM)
+	}
+	if _, err := Features(); err != nil { // takes a while, which the tasks need not stand still for
+		return 0, err
+	}
+	t, err := freeze(pid, o.Tree)
+	if err != nil {
+		return 0, err
+	}
+	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
+	id, err = s.save(w)
+	if e := s.leave(id, err); err == nil && e != nil {
+		return 0, e
+	}
+	return id, err
+}
+
+// saver makes an image of a frozen tree.
+type saver struct {
+	tree    *tree
+	options CheckpointOptions
+	img     *image.Image
+	refused RefusedErrors
+	lastID  uint32
+	files   map[fileKey]uint32
+	sums    fileSums
+	memory  []memoryPart
+	whole   map[uint64]bool // of the process at hand: memoryPart.whole
+	fileSaver
+}
+
+// newID gives the next id of an object of the image.
+func (s *saver) newID() uint32 {
+	s.lastID++
+	return s.lastID
+}
+
+// refuse notes something that cannot be saved.
+func (s *saver) refuse(p *process, kind, object, reason, hint string) {
+	s.refused = append(s.refused, &RefusedError{PID: p.pid, Kind: kind, Object: object, Reason: reason, Hint: hint, Errno: unix.EOPNOTSUPP})
+}
+
+func (s *saver) save(w io.Writer) (id uint64, err error) {
+	if err := s.header(); err != nil {
+		return 0, err
+	}
+	s.checkNamespaces()
+	s.noteImage(w)
+	defer s.closeFiles()
+	defer s.sums.wait()
+	for _, p := range s.tree.processes {
+		if err := s.process(p); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.finishFiles(); err != nil {
+		return 0, err
+	}
+	if len(s.refused) > 0 {
+		return 0, s.refused
+	}
+	for _, c := range s.img.CPUs {
+		s.img.Header.Features |= c.State.Used
+	}
+	s.order()
+	for _, m := range s.memory {
+		s.img.Bytes += m.bytes()
+	}
+	if err := s.findShms(); err != nil {
+		return 0, err
+	}
+	s.img.Bytes += s.shmBytes()
+	if err := s.sums.wait(); err != nil {
+		return 0, err
+	}
+	wr, err := image.NewWriter(w, s.img)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.pages(wr); err != nil {
+		return 0, err
+	}
+	return s.img.Header.ID, wr.Close()
+}
+
+// order sorts records so that equal trees give equal images.
+func (s *saver) order() {
+	sort.Slice(s.img.Tasks, func(i, j int) bool { return s.img.Tasks[i].TID < s.img.Tasks[j].TID })
+	sort.Slice(s.img.CPUs, func(i, j int) bool { return s.img.CPUs[i].TID < s.img.CPUs[j].TID })
+}
+
+func (s *saver) header() error {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	id, err := newIdentifier()
+	if err != nil {
+		return err
+	}
+	root := s.tree.processes[0]
+	m, err := Features()
+	if err != nil {
+		return err
+	}
+	s.img.Header = image.Header{
+		ABI:      hostABI,
+		Machine:  unix.ByteSliceToString(uts.Machine[:]),
+		Release:  unix.ByteSliceToString(uts.Release[:]),
+		PageSize: uint32(os.Getpagesize()),
+		ID:       id,
+		Time:     time.Now().UnixNano(),
+		Mono:     clock(unix.CLOCK_MONOTONIC),
+		Boottime: clock(unix.CLOCK_BOOTTIME),
+		HWCAP:    m.HWCAP,
+		HWCAP2:   m.HWCAP2,
+		Creator:  s.options.Creator,
+		Hostname: unix.ByteSliceToString(uts.Nodename[:]),
+		Root:     last(root.status.nspid),
+	}
+	return nil
+}
+
+// newIdentifier makes an identifier that a 32-bit call can return: 1 to 2^31-1.
+func newIdentifier() (uint64, error) {
+	var b [4]byte
+	for {
+		// Go's own way to random numbers goes through the vdso, and crashes on
+		// big endian ppc64 (Go 1.26 takes its function descriptors for code).
+		if _, _, e := unix.Syscall(unix.SYS_GETRANDOM, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0); e != 0 {
+			return 0, e
+		}
+		if id := binary.LittleEndian.Uint32(b[:]) >> 1; id != 0 {
+			return uint64(id), nil
+		}
+	}
+}
+
+func clock(id int32) int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano()
+}
+
+// leave puts the tasks back as they were and lets them run on, or does with
+// them what the options say if the image is whole.
+func (s *saver) leave(id uint64, err error) error {
+	first := error(nil)
+	note := func(e error) {
+		if e != nil && first == nil {
+			first = e
+		}
+	}
+	for _, p := range s.tree.processes {
+		for _, t := range p.tasks {
+			if t.tid == s.options.Caller && t.saved != nil {
+				result := int64(id)
+				if err != nil {
+					result = -int64(Errno(err))
+				}
+				t.live = append([]byte(nil), t.entry...)
+				t.arch.SetResult(t.abi, t.live, result)
+				if s.options.Answered != nil {
+					*s.options.Answered = true
+				}
+			}
+		}
+		note(p.leave())
+	}
+	if err == nil && s.options.Kill {
+		s.silence()
+		note(s.tree.kill())
+	}
+	if err == nil && s.options.Stop {
+		for _, p := range s.tree.processes {
+			if !p.zombie {
+				note(unix.Kill(p.pid, unix.SIGSTOP))
+			}
+		}
+	}
+	note(s.tree.thaw())
+	return first
+}
+
+// process saves what the tasks of a process share, then its tasks.
+func (s *saver) process(p *process) error {
+	r := &image.Process{
+		PID:  last(p.status.nstgid),
+		PPID: parentPID(p),
+		PGID: last(p.status.nspgid),
+		SID:  last(p.status.nssid),
+		Comm: p.status.name,
+	}
+	s.img.Processes = append(s.img.Processes, r)
+	if p.zombie {
+		r.State = image.Zombie
+		r.ExitStatus = uint32(p.stat.num(52))
+		return nil
+	}
+	if p.status.state == 'T' {
+		r.State = image.Stopped
+	}
+	if err := s.cpus(p); err != nil {
+		return err
+	}
+	mem, err := openMemory(p.pid)
+	if err != nil {
+		return err
+	}
+	p.mem = mem
+	for _, t := range p.tasks {
+		if err := p.abortRseq(t); err != nil {
+			return err
+		}
+	}
+	if err := s.shared(p); err != nil {
+		return err
+	}
+	// The kernel may merge the scratch memory with a mapping.
+	if p.areas, err = readAreas(p.pid, true); err != nil {
+		return err
+	}
+	if err := p.enter(); err != nil {
+		return err
+	}
+	for _, step := range []func(*process, *image.Process) error{
+		s.cpusByCall, s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.tasks,
+	} {
+		if err := step(p, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parentPID is the pid of a process's parent in the process's own namespace; 0
+// if the parent is not in it.
+func parentPID(p *process) uint32 {
+	parent, err := readStatus(p.status.ppid)
+	if err != nil || len(parent.nspid) != len(p.status.nspid) {
+		return 0
+	}
+	return last(parent.nspid)
+}
+
+// cpus saves the CPU state of the tasks of a process, as it was when they
+// stopped.
+func (s *saver) cpus(p *process) error {
+	for _, t := range p.tasks {
+		if err := t.hold(); err != nil {
+			return err
+		}
+		state, err := t.readCPU()
+		if err != nil {
+			return err
+		}
+		if t.tid == s.options.Caller {
+			regs := append([]byte(nil), t.entry...)
+			t.arch.SetResult(t.abi, regs, 0)
+			state.Put(regset.PRSTATUS, regs)
+		}
+		ts, err := readStatus(t.tid)
+		if err != nil {
+			return err
+		}
+		s.img.CPUs = append(s.img.CPUs, &image.CPU{TID: last(ts.nspid), State: *state})
+		t.cpu = &s.img.CPUs[len(s.img.CPUs)-1].State
+	}
+	return nil
+}
+
+// cpusByCall adds to the CPU state of the tasks of a process what only they
+// themselves can say.
+func (s *saver) cpusByCall(p *process, _ *image.Process) error {
+	for _, t := range p.tasks {
+		if err := p.readCalls(t, t.cpu); err != nil {
+			return err
+		}
+		t.cpu.Used = t.arch.Used(t.cpu)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package kernel
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// Bits of capability sets (include/uapi/linux/capability.h).
+const (
+	capSetgid = 6
+	capSetuid = 7
+)
+
+// mayHaveCreds checks that a process with some credentials can become one with
+// others by its own authority.
+func mayHaveCreds(pid int, now, then *image.Creds) error {
+	refuse := func(what, hint string) error {
+		return &RefusedError{PID: pid, Kind: "credentials", Reason: what, Hint: hint, Errno: unix.EPERM}
+	}
+	if !equalIDs(now, then) {
+		for _, c := range []uint{capSetuid, capSetgid} {
+			if now.Effective>>c&1 == 0 {
+				return refuse(fmt.Sprintf("the image is of uid %d, gid %d, the restart runs as uid %d, gid %d",
+					then.UID, then.GID, now.UID, now.GID), "restart it as that user, or as root")
+			}
+		}
+	}
+	if gained := then.Permitted &^ now.Permitted; gained != 0 {
+		return refuse(fmt.Sprintf("the image has capabilities %#x, which the restart has not", gained), "restart it as root")
+	}
+	return nil
+}
+
+func equalIDs(a, b *image.Creds) bool {
+	if a.UID != b.UID || a.EUID != b.EUID || a.SUID != b.SUID || a.FSUID != b.FSUID ||
+		a.GID != b.GID || a.EGID != b.EGID || a.SGID != b.SGID || a.FSGID != b.FSGID || len(a.Groups) != len(b.Groups) {
+		return false
+	}
+	for i := range a.Groups {
+		if a.Groups[i] != b.Groups[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// commitCreds gives a task its credentials, by its own calls.
+func (rs *restarter) commitCreds(r *reborn, t *task, rec *image.Task) error {
+	now, then := r.status.creds, rec.Creds
+	if then.NoNewPrivs {
+		if _, err := t.call(sysPrctl, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	if !equalIDs(&now, &then) {
+		if err := r.setIDs(t, &then); err != nil {
+			return err
+		}
+	}
+	if now.Permitted == then.Permitted && now.Effective == then.Effective && now.Inheritable == then.Inheritable && equalIDs(&now, &then) {
+		return nil
+	}
+	return r.setCaps(t, &then)
+}
+
+// prSetKeepcaps keeps permitted capabilities when the uids change.
+const prSetKeepcaps = 8
+
+func (r *reborn) setIDs(t *task, c *image.Creds) error {
+	if _, err := t.call(sysPrctl, prSetKeepcaps, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	order := t.abi.Order()
+	groups := make([]byte, 4*len(c.Groups))
+	for i, g := range c.Groups {
+		order.PutUint32(groups[4*i:], g)
+	}
+	if err := r.mem.write(r.scratch, append(groups, 0)); err != nil {
+		return err
+	}
+	for _, call := range []struct {
+		nr   sysno
+		args []uint64
+	}{
+		{sysSetgroups, []uint64{uint64(len(c.Groups)), r.scratch}},
+		{sysSetresgid, []uint64{uint64(c.GID), uint64(c.EGID), uint64(c.SGID)}},
+		{sysSetfsgid, []uint64{uint64(c.FSGID)}},
+		{sysSetresuid, []uint64{uint64(c.UID), uint64(c.EUID), uint64(c.SUID)}},
+		{sysSetfsuid, []uint64{uint64(c.FSUID)}},
+	} {
+		if _, err := t.call(call.nr, call.args...); err != nil {
+			return err
+		}
+	}
+	_, err := t.call(sysPrctl, prSetKeepcaps, 0, 0, 0, 0)
+	return err
+}
+
+// setCaps sets the capability sets (capset(2), version 3).
+func (r *reborn) setCaps(t *task, c *image.Creds) error {
+	order := t.abi.Order()
+	const header, version3 = 8, 0x20080522
+	b := make([]byte, header+24)
+	order.PutUint32(b, version3)
+	for i, set := range []uint64{c.Effective, c.Permitted, c.Inheritable} {
+		order.PutUint32(b[header+4*i:], uint32(set))
+		order.PutUint32(b[header+12+4*i:], uint32(set>>32))
+	}
+	if err := r.mem.write(r.scratch, b); err != nil {
+		return err
+	}
+	_, err := t.call(sysCapset, r.scratch, r.scratch+header)
+	return err
+}

@@ -1,0 +1,253 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+func isFIFO(d *openDescriptor) bool { return d.st.Mode&unix.S_IFMT == unix.S_IFIFO }
+
+func isPipe(d *openDescriptor) bool { return isFIFO(d) && strings.HasPrefix(d.file.Path, "pipe:[") }
+
+// savePipe saves one end of a pipe.
+func savePipe(s *saver, d *openDescriptor) error {
+	p, err := s.pipe(d)
+	if err != nil {
+		return err
+	}
+	d.file.Object = p.ID
+	return nil
+}
+
+// saveFIFO saves an open file of a named pipe. What is in the pipe is saved if
+// the tree has it open for reading.
+func saveFIFO(s *saver, d *openDescriptor) error {
+	named, err := isNamed(d)
+	if err != nil {
+		return err
+	}
+	if !named {
+		s.refuseFile(d, "a named pipe whose name is gone, or leads to another file", "close it first")
+		return nil
+	}
+	return savePipe(s, d)
+}
+
+// pipe gives the record of a pipe.
+func (s *saver) pipe(d *openDescriptor) (*image.Pipe, error) {
+	r := s.pipes[d.inode()]
+	if r == nil {
+		r = &image.Pipe{ID: s.newID()}
+		if s.pipes == nil {
+			s.pipes = make(map[fileID]*image.Pipe)
+		}
+		s.pipes[d.inode()] = r
+		s.img.Pipes = append(s.img.Pipes, r)
+	}
+	if d.access() == unix.O_WRONLY && r.Capacity != 0 || r.Data != nil {
+		return r, nil
+	}
+	own, err := d.dup()
+	if err != nil {
+		return nil, err
+	}
+	size, err := unix.FcntlInt(uintptr(own), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		return nil, fmt.Errorf("size of the pipe: %w", err)
+	}
+	r.Capacity = uint32(size)
+	if d.access() == unix.O_WRONLY {
+		return r, nil
+	}
+	if r.Data, err = peekPipe(own, size); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// peekPipe reads what a pipe holds and leaves it there.
+func peekPipe(fd, size int) ([]byte, error) {
+	filled, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil {
+		return nil, fmt.Errorf("contents of the pipe: %w", err)
+	}
+	if filled == 0 {
+		return nil, nil
+	}
+	var copied [2]int
+	if err := unix.Pipe2(copied[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, err
+	}
+	defer unix.Close(copied[0])
+	defer unix.Close(copied[1])
+	if _, err := unix.FcntlInt(uintptr(copied[1]), unix.F_SETPIPE_SZ, size); err != nil {
+		return nil, fmt.Errorf("make room for a pipe's contents: %w", err)
+	}
+	n, err := unix.Tee(fd, copied[1], size, unix.SPLICE_F_NONBLOCK)
+	if err == unix.EAGAIN || n == 0 && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("contents of the pipe: %w", err)
+	}
+	data := make([]byte, n)
+	for at := 0; at < len(data); {
+		n, err := unix.Read(copied[0], data[at:])
+		if err != nil {
+			return nil, err
+		}
+		at += n
+	}
+	return data, nil
+}
+
+// ends marks the pipes that lead out of the tree: those of which the tree does
+// not hold both ends.
+func (s *saver) ends() {
+	type pair struct{ read, write, named, packets bool }
+	held := make(map[uint32]pair)
+	for _, f := range s.img.Files {
+		if f.Kind != image.PipeEnd && f.Kind != image.FIFO {
+			continue
+		}
+		e := held[f.Object]
+		switch f.Flags & unix.O_ACCMODE {
+		case unix.O_RDONLY:
+			e.read = true
+		case unix.O_WRONLY:
+			e.write = true
+		default:
+			e.read, e.write = true, true
+		}
+		e.packets = e.packets || f.Flags&unix.O_DIRECT != 0
+		e.named = e.named || f.Kind == image.FIFO
+		held[f.Object] = e
+	}
+	for _, p := range s.img.Pipes {
+		e := held[p.ID]
+		if p.External = !e.named && (!e.read || !e.write); p.External {
+			p.Data = nil
+		}
+		if e.packets && len(p.Data) > 0 {
+			s.refuse(s.tree.processes[0], "pipe", "", "it holds packets (O_DIRECT) that were not read", "try again when they are")
+		}
+	}
+}
+
+// stagePipeEnd opens one end of a pipe. Each open file of an end is one of its
+// own, as it was.
+func (rs *restarter) stagePipeEnd(f *image.File) error {
+	first := rs.pipes[f.Object] == [2]int{}
+	ends, err := rs.stagePipe(f.Object)
+	if err != nil {
+		return err
+	}
+	end := ends[0]
+	if f.Flags&unix.O_ACCMODE == unix.O_WRONLY {
+		end = ends[1]
+	}
+	fd, err := rs.root.openPath(procFD(end), rs.reopenFlags(f))
+	if err != nil {
+		return err
+	}
+	rs.files[f.ID] = fd
+	if first {
+		return rs.fillPipe(ends[1], rs.img.Pipe(f.Object))
+	}
+	return nil
+}
+
+// stagePipe makes a pipe, once for all files that lead to it.
+func (rs *restarter) stagePipe(id uint32) ([2]int, error) {
+	if ends, ok := rs.pipes[id]; ok {
+		return ends, nil
+	}
+	var ends [2]int
+	b := make(out, 8)
+	if _, err := rs.root.do(sysPipe2, b, unix.O_CLOEXEC); err != nil {
+		return ends, err
+	}
+	order := rs.root.leader().abi.Order()
+	for i := range ends {
+		ends[i] = int(order.Uint32(b[4*i:]))
+		rs.helper(ends[i])
+	}
+	rs.pipes[id] = ends
+	return ends, nil
+}
+
+// fillPipe gives a pipe its size and contents.
+func (rs *restarter) fillPipe(end int, p *image.Pipe) error {
+	const usual = 64 << 10 // of a new pipe
+	if p.Capacity != usual && p.Capacity != 0 {
+		if _, err := rs.root.do(sysFcntl, end, unix.F_SETPIPE_SZ, p.Capacity); err != nil {
+			return fmt.Errorf("size of a pipe: %w", err)
+		}
+	}
+	if len(p.Data) == 0 {
+		return nil
+	}
+	fd, err := rs.own(end)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	for at := 0; at < len(p.Data); {
+		n, err := unix.Write(fd, p.Data[at:])
+		if err != nil {
+			return fmt.Errorf("contents of a pipe: %w", err)
+		}
+		at += n
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+	return err
+}
+
+// stageFIFO opens a named pipe. It is opened for reading and writing first, so
+// that no open waits for another party.
+func (rs *restarter) stageFIFO(f *image.File) error {
+	if err := rs.checkKind(f); err != nil {
+		return err
+	}
+	both, err := rs.root.openPath(f.Path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	rs.helper(both)
+	if err := rs.checkIdentity(rs.root, both, f, false); err != nil {
+		return err
+	}
+	fd, err := rs.root.openPath(procFD(both), rs.reopenFlags(f))
+	if err != nil {
+		return err
+	}
+	rs.files[f.ID] = fd
+	if _, ok := rs.pipes[f.Object]; ok || f.Object == 0 {
+		return nil
+	}
+	rs.pipes[f.Object] = [2]int{both, both}
+	p := rs.img.Pipe(f.Object)
+	if len(p.Data) == 0 {
+		return nil
+	}
+	own, err := rs.own(both)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	if n, err := unix.IoctlGetInt(own, unix.TIOCINQ); err != nil || n > 0 {
+		return err // somebody has kept it, and what was in it
+	}
+	return rs.fillPipe(both, p)
+}

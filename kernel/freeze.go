@@ -1,0 +1,255 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a frozen process.
+type process struct {
+	pid     int // as this program sees it
+	status  *status
+	stat    stat
+	tasks   []*task // the leader first
+	mem     memory
+	areas   []area // as they were before scratch was mapped
+	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
+	zombie  bool
+}
+
+func (p *process) leader() *task { return p.tasks[0] }
+
+// tree is a set of frozen processes, parents before their children.
+type tree struct {
+	processes []*process
+	tasks     map[int]*task // by tid
+}
+
+// freezeOptions: every thread and child that a task makes before it stops is
+// traced from its first moment on, so none gets away.
+const freezeOptions = optTraceSysGood | optTraceClone | optTraceFork | optTraceVfork
+
+// freeze stops all tasks of a process, and with descendants those of its
+// children and their children. It ends when a pass over /proc finds no task
+// that it has not stopped.
+func freeze(root int, descendants bool) (*tree, error) {
+	t := &tree{tasks: make(map[int]*task)}
+	if err := t.freeze(root, descendants); err != nil {
+		t.thaw()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tree) freeze(root int, descendants bool) error {
+	for {
+		pids, err := members(root, descendants)
+		if err != nil {
+			return err
+		}
+		fresh, err := t.seizeAll(pids, root)
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 {
+			return t.group(pids, root)
+		}
+		for len(fresh) > 0 {
+			next := fresh[0]
+			fresh = fresh[1:]
+			born, err := t.awaitStop(next)
+			if errors.Is(err, errGone) {
+				delete(t.tasks, next.tid)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			for _, tid := range born {
+				if _, known := t.tasks[tid]; !known {
+					c := &task{tid: tid}
+					t.tasks[tid] = c
+					fresh = append(fresh, c)
+				}
+			}
+		}
+	}
+}
+
+// members lists a process and, if asked for, its descendants, parents first.
+func members(root int, descendants bool) ([]int, error) {
+	list := []int{root}
+	if !descendants {
+		return list, nil
+	}
+	for i := 0; i < len(list); i++ {
+		c, err := children(list[i])
+		if errors.Is(err, unix.ESRCH) && list[i] != root {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c...)
+	}
+	return list, nil
+}
+
+// seizeAll begins to trace and to stop those tasks that are not traced yet.
+func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
+	for _, pid := range pids {
+		tids, err := threads(pid)
+		if errors.Is(err, unix.ESRCH) && pid != root {
+			continue
+		}
+		if err != nil {
+			return fresh, err
+		}
+		for _, tid := range tids {
+			if _, known := t.tasks[tid]; known {
+				continue
+			}
+			s, err := readStatus(tid)
+			if errors.Is(err, unix.ESRCH) || err == nil && (s.state == 'Z' || s.state == 'X') {
+				continue
+			}
+			if err != nil {
+				return fresh, err
+			}
+			err = seize(tid, freezeOptions)
+			if errors.Is(err, unix.ESRCH) {
+				continue
+			}
+			if err != nil {
+				return fresh, err
+			}
+			c := &task{tid: tid}
+			t.tasks[tid] = c
+			fresh = append(fresh, c)
+			if err := interrupt(tid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fresh, fmt.Errorf("stop pid %d: %w", tid, err)
+			}
+		}
+	}
+	return fresh, nil
+}
+
+// awaitStop waits until a task has stopped, outside of any system call that it
+// might have been in. It returns the tids of the tasks that it has made
+// meanwhile: they are traced, and will stop too.
+func (t *tree) awaitStop(c *task) (born []int, err error) {
+	for {
+		ws, err := waitTask(c.tid)
+		if err != nil {
+			return born, err
+		}
+		deliver := uintptr(0)
+		switch event := stopEvent(ws); event {
+		case eventStop:
+			c.stopped = true
+			return born, nil
+		case 0:
+			// A signal came first: it is delivered, the stop is still to come.
+			deliver = uintptr(ws.StopSignal())
+		default:
+			var child uintptr
+			if err := ptrace(unix.PTRACE_GETEVENTMSG, c.tid, 0, uintptr(unsafe.Pointer(&child))); err == nil {
+				born = append(born, int(child))
+			}
+		}
+		if err := ptrace(unix.PTRACE_CONT, c.tid, 0, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
+			return born, fmt.Errorf("resume pid %d: %w", c.tid, err)
+		}
+	}
+}
+
+// group sorts the stopped tasks into processes.
+func (t *tree) group(pids []int, root int) error {
+	for _, pid := range pids {
+		s, err := readStatus(pid)
+		if errors.Is(err, unix.ESRCH) && pid != root {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p := &process{pid: pid, status: s, zombie: s.state == 'Z'}
+		if p.stat, err = readStat(pid); err != nil {
+			return err
+		}
+		if p.zombie && pid == root {
+			return fmt.Errorf("pid %d has exited: %w", pid, unix.ESRCH)
+		}
+		tids, err := threads(pid)
+		if err != nil {
+			return err
+		}
+		for _, tid := range tids {
+			if c := t.tasks[tid]; c != nil {
+				c.pid = pid
+				p.tasks = append(p.tasks, c)
+			}
+		}
+		if len(p.tasks) == 0 && !p.zombie {
+			return fmt.Errorf("pid %d: %w", pid, errGone)
+		}
+		for i, c := range p.tasks {
+			if c.tid == pid {
+				p.tasks[0], p.tasks[i] = p.tasks[i], p.tasks[0]
+			}
+		}
+		t.processes = append(t.processes, p)
+	}
+	// Children of a fork that the tree does not include were traced by the
+	// options; let them go.
+	for tid, c := range t.tasks {
+		if c.pid == 0 {
+			delete(t.tasks, tid)
+			if err := c.detach(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// thaw lets all tasks run on.
+func (t *tree) thaw() error {
+	var first error
+	for _, c := range t.tasks {
+		if !c.stopped {
+			// It was seized but has not stopped: only a stopped task can be
+			// detached from.
+			if _, err := t.awaitStop(c); err != nil {
+				continue
+			}
+		}
+		if err := c.detach(); err != nil && first == nil {
+			first = err
+		}
+	}
+	for _, p := range t.processes {
+		if p.mem.f != nil {
+			p.mem.close()
+		}
+	}
+	return first
+}
+
+// kill ends all processes of the tree.
+func (t *tree) kill() error {
+	var first error
+	for _, p := range t.processes {
+		if p.zombie {
+			continue
+		}
+		if err := unix.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) && first == nil {
+			first = fmt.Errorf("kill pid %d: %w", p.pid, err)
+		}
+	}
+	return first
+}

@@ -1,0 +1,7 @@
+package kernel
+
+import "cr/regset"
+
+var hostABI = regset.I386
+
+const hostBigEndian = false

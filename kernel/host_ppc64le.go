@@ -1,0 +1,7 @@
+package kernel
+
+import "cr/regset"
+
+var hostABI = regset.PPC64LE
+
+const hostBigEndian = false

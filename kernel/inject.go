@@ -1,0 +1,154 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"cr/regset"
+)
+
+// A CallError is a system call that failed when a task was made to make it.
+type CallError struct {
+	TID   int
+	Call  string
+	Errno unix.Errno
+}
+
+// Error names the task, the call and the errno.
+func (e *CallError) Error() string {
+	return fmt.Sprintf("pid %d: %s in the task: %v", e.TID, e.Call, e.Errno)
+}
+
+// Unwrap returns the errno.
+func (e *CallError) Unwrap() error { return e.Errno }
+
+// allSignals is a signal mask that blocks all that can be blocked.
+const allSignals = ^uint64(0)
+
+// call makes a stopped task make a system call, and returns its result. The
+// task's registers are lost: whoever lets the task run on writes them first.
+// Signals must be blocked in the task. A result that is an errno is a
+// *CallError.
+func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
+	number := nr.number(t.abi)
+	if number < 0 {
+		return 0, &CallError{t.tid, nr.String(), unix.ENOSYS}
+	}
+	result, err := t.callNumber(number, args...)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", nr, err)
+	}
+	if result < 0 && result >= -4095 {
+		return 0, &CallError{t.tid, nr.String(), unix.Errno(-result)}
+	}
+	if t.abi.WordSize() == 4 {
+		return uint64(uint32(result)), nil
+	}
+	return uint64(result), nil
+}
+
+// callNumber makes a task make the system call with a number; the result is as
+// the call returned it.
+func (t *task) callNumber(number int, args ...uint64) (int64, error) {
+	// Any registers that the task has had will do.
+	regs, err := t.regs, error(nil)
+	if len(regs) == 0 {
+		if regs, err = t.gprs(); err != nil {
+			return 0, err
+		}
+	}
+	var a [6]uint64
+	copy(a[:], args)
+	t.arch.SetSyscall(t.abi, regs, t.insn, number, a)
+	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
+		return 0, err
+	}
+	for i := 0; i < 2; i++ { // the stop on entry, the stop on exit
+		if err := t.toSyscallStop(); err != nil {
+			return 0, err
+		}
+	}
+	if regs, err = t.gprs(); err != nil {
+		return 0, err
+	}
+	return t.arch.Result(t.abi, regs), nil
+}
+
+// errFault is a signal that the task raised when it should have made a call.
+var errFault = errors.New("the task faulted when it was made to make a system call")
+
+// toSyscallStop lets a task run to the next entry to or exit from a system call.
+func (t *task) toSyscallStop() error {
+	for {
+		if err := ptrace(unix.PTRACE_SYSCALL, t.tid, 0, 0); err != nil {
+			return fmt.Errorf("pid %d: resume: %w", t.tid, err)
+		}
+		ws, err := waitTask(t.tid)
+		if err != nil {
+			t.stopped = false
+			return err
+		}
+		sig := ws.StopSignal()
+		switch {
+		case sig == syscallStop:
+			return nil
+		case stopEvent(ws) == eventStop:
+			// A stop for job control: go on.
+		case stopEvent(ws) != 0:
+			// It has made a task.
+			var child uintptr
+			if err := ptrace(unix.PTRACE_GETEVENTMSG, t.tid, 0, uintptr(unsafe.Pointer(&child))); err != nil {
+				return fmt.Errorf("pid %d: learn of its child: %w", t.tid, err)
+			}
+			t.child = int(child)
+		case sig == syscall.SIGSTOP:
+			// The one signal that cannot be blocked: it is sent again later.
+			t.held = append(t.held, sig)
+		default:
+			return fmt.Errorf("pid %d: %w: %v", t.tid, errFault, sig)
+		}
+	}
+}
+
+// mmap maps memory in a task. Its arguments are those of mmap(2), offset in
+// bytes.
+func (t *task) mmap(addr, length uint64, prot, flags uint32, fd int, offset uint64) (uint64, error) {
+	if t.abi.WordSize() == 4 {
+		offset >>= 12 // mmap2 counts in 4096 bytes, whatever the page size
+	}
+	return t.call(sysMmap, addr, length, uint64(prot), uint64(flags), uint64(int64(fd)), offset)
+}
+
+// memory is the memory of a process, by address. It can be read and written
+// whatever the protection of the pages is.
+type memory struct{ f *os.File }
+
+func openMemory(pid int) (memory, error) {
+	f, err := os.OpenFile("/proc/"+strconv.Itoa(pid)+"/mem", os.O_RDWR, 0)
+	if err != nil {
+		return memory{}, err
+	}
+	return memory{f}, nil
+}
+
+func (m memory) read(addr uint64, b []byte) error {
+	if _, err := m.f.ReadAt(b, int64(addr)); err != nil {
+		return fmt.Errorf("read memory at %#x: %w", addr, err)
+	}
+	return nil
+}
+
+func (m memory) write(addr uint64, b []byte) error {
+	if _, err := m.f.WriteAt(b, int64(addr)); err != nil {
+		return fmt.Errorf("write memory at %#x: %w", addr, err)
+	}
+	return nil
+}
+
+func (m memory) close() error { return m.f.Close() }

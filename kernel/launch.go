@@ -1,0 +1,331 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// PIDs says which pids restarted processes get.
+type PIDs int
+
+// The choices. In a namespace of their own, processes have the pids that they
+// had, and need no privilege for it where the kernel lets users make user
+// namespaces.
+const (
+	NamespacePIDs PIDs = iota
+	SamePIDs           // those that they had, in the namespace of the caller
+	FreshPIDs          // whatever is free
+)
+
+// LaunchOptions say how Restart makes the processes of an image.
+type LaunchOptions struct {
+	RestartOptions
+	PIDs PIDs
+
+	// Files are the descriptors 0, 1, ... of the new processes, which stand in
+	// for those that led out of the checkpointed tree.
+	Files []*os.File
+}
+
+// Restarted is a running tree that Restart has made.
+type Restarted struct {
+	PID      int // of the root process, as this program sees it
+	Listener int // seccomp listener whose calls this program shall serve; -1 if there is none
+
+	init   int      // pid of the init of the pid namespace; 0 if there is none
+	report *os.File // where init tells of processes that have ended
+	root   uint32   // pid of the root process in the namespace
+	order  binary.ByteOrder
+}
+
+// Restart makes processes from the image that is read from r. When it returns
+// without error they run; if it fails none is left.
+func Restart(r io.Reader, o LaunchOptions) (*Restarted, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	o.KeepPIDs = o.PIDs != FreshPIDs
+	rs, err := readImage(r, o.RestartOptions)
+	if err != nil {
+		return nil, err
+	}
+	rs.ownProcess = true
+	l := &launcher{rs: rs, options: o, made: &Restarted{Listener: -1, root: rs.img.Header.Root}}
+	if err := l.launch(); err != nil {
+		l.abandon()
+		return nil, err
+	}
+	return l.made, nil
+}
+
+// launcher starts the processes of an image from a stub.
+type launcher struct {
+	rs      *restarter
+	options LaunchOptions
+	made    *Restarted
+	stub    int // pid; 0 if it is not running
+}
+
+func (l *launcher) launch() error {
+	if err := l.start(); err != nil {
+		return err
+	}
+	t, err := freeze(l.stub, false)
+	if err != nil {
+		return err
+	}
+	l.rs.tree = t
+	p := t.processes[0]
+	if err := p.leader().hold(); err != nil {
+		return err
+	}
+	if p.mem, err = openMemory(p.pid); err != nil {
+		return err
+	}
+	if l.made.init != 0 {
+		if p, err = l.splitInit(p); err != nil {
+			return err
+		}
+	} else if root := l.rs.img.Header.Root; l.options.PIDs == SamePIDs && int(root) != p.pid {
+		return fmt.Errorf("pid %d: %w", root, unix.EOPNOTSUPP)
+	}
+	l.made.PID = p.pid
+	if rec := l.rs.img.Process(l.rs.img.Header.Root); rec != nil && rec.Calls {
+		if err := l.giveCalls(p); err != nil {
+			return err
+		}
+	}
+	if err := l.rs.restart(p); err != nil {
+		return err
+	}
+	return l.rs.tree.thaw()
+}
+
+// start starts the stub: as init of a pid namespace where one is asked for.
+func (l *launcher) start() error {
+	img := l.rs.img
+	root := img.Process(img.Header.Root)
+	if root == nil || root.State == image.Zombie {
+		return fmt.Errorf("%w: the root process has ended", image.ErrInvalid)
+	}
+	task := img.TasksOf(root)[0]
+	abi := l.rs.states[task.TID].ABI
+	l.made.order = abi.Order()
+	f, err := stubFile(abi)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// The child's descriptors are made of Files: the stub's must lie above.
+	const above = 64
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, above)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	attr := &os.ProcAttr{Env: []string{}, Files: l.options.Files, Sys: &syscall.SysProcAttr{}}
+	if l.options.PIDs == NamespacePIDs && img.Header.Root != 1 {
+		for len(attr.Files) < reportFD {
+			attr.Files = append(attr.Files, nil)
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		l.made.report = r
+		attr.Files = append(attr.Files[:reportFD:reportFD], w)
+	}
+	if l.options.PIDs == NamespacePIDs {
+		attr.Sys.Cloneflags = unix.CLONE_NEWPID
+		if os.Geteuid() != 0 {
+			attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
+			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
+			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
+			l.rs.ownUsers = true
+			// The stub needs the namespace's capabilities until it has become
+			// what the image says; execve takes them from all but root.
+			last, err := lastCap()
+			if err != nil {
+				return err
+			}
+			for c := uintptr(0); c <= last; c++ {
+				attr.Sys.AmbientCaps = append(attr.Sys.AmbientCaps, c)
+			}
+		}
+	}
+	p, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+	if err != nil {
+		if attr.Sys.Cloneflags != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
+			return fmt.Errorf("make a pid namespace: %w (--pids=new does without)", err)
+		}
+		return fmt.Errorf("start the stub: %w", err)
+	}
+	l.stub = p.Pid
+	if l.made.report != nil {
+		l.made.init = p.Pid
+	}
+	return nil
+}
+
+// lastCap is the highest capability that the kernel knows.
+func lastCap() (uintptr, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 8)
+	return uintptr(n), err
+}
+
+// reportFD is the descriptor at which the stub's init tells of children that
+// have ended.
+const reportFD = 3
+
+// splitInit makes the stub clone the root process, with the pid that it had,
+// and go on as init of the namespace.
+func (l *launcher) splitInit(p *process) (*process, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	init := p.leader()
+	c, err := p.clone(init, 0, unix.SIGCHLD, l.rs.img.Header.Root)
+	if err != nil {
+		return nil, fmt.Errorf("pid %d in a new namespace: %w", l.rs.img.Header.Root, err)
+	}
+	init.arch.SetPC(init.abi, init.live, stubText(init.abi)+uint64(stubCodes[init.abi].init))
+	scratch := p.scratch
+	for _, err := range []error{p.leave(), init.detach(), p.mem.close()} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	root := &process{pid: c.tid, tasks: []*task{c}}
+	if root.status, err = readStatus(c.tid); err != nil {
+		return nil, err
+	}
+	if root.mem, err = openMemory(c.tid); err != nil {
+		return nil, err
+	}
+	l.rs.tree = &tree{processes: []*process{root}, tasks: map[int]*task{c.tid: c}}
+	for _, call := range []struct {
+		nr   sysno
+		args []uint64
+	}{{sysMunmap, []uint64{scratch, scratchSize}}, {sysClose, []uint64{reportFD}}} {
+		if _, err := c.call(call.nr, call.args...); err != nil {
+			return nil, err
+		}
+	}
+	return root, nil
+}
+
+// giveCalls makes a process install the filter that gives it and its
+// descendants the calls, and takes the listener.
+func (l *launcher) giveCalls(p *process) error {
+	program, err := Filter(hostCalls)
+	if err != nil {
+		return err
+	}
+	raw, err := bpf.Assemble(program)
+	if err != nil {
+		return err
+	}
+	if err := p.enter(); err != nil {
+		return err
+	}
+	t := p.leader()
+	order, lay := t.abi.Order(), layoutOf(t.abi)
+	const filterAt = 64
+	b := make([]byte, filterAt+8*len(raw))
+	order.PutUint16(b, uint16(len(raw))) // struct sock_fprog
+	lay.putLong(b, 1, p.scratch+filterAt)
+	for i, r := range raw {
+		at := b[filterAt+8*i:]
+		order.PutUint16(at, r.Op)
+		at[2], at[3] = r.Jt, r.Jf
+		order.PutUint32(at[4:], r.K)
+	}
+	if err := p.mem.write(p.scratch, b); err != nil {
+		return err
+	}
+	install := func() (uint64, error) {
+		return t.call(sysSeccomp, unix.SECCOMP_SET_MODE_FILTER,
+			unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, p.scratch)
+	}
+	fd, err := install()
+	if errors.Is(err, unix.EACCES) {
+		if _, err := t.call(sysPrctl, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return err
+		}
+		fd, err = install()
+	}
+	if err != nil {
+		return fmt.Errorf("give the program the calls: %w", err)
+	}
+	pidfd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if l.made.Listener, err = pidfdGetfd(pidfd, int(fd)); err != nil {
+		return err
+	}
+	if _, err := t.call(sysClose, fd); err != nil {
+		return err
+	}
+	_, err = t.call(sysMunmap, p.scratch, scratchSize)
+	p.scratch = 0
+	return err
+}
+
+// abandon ends what was started.
+func (l *launcher) abandon() {
+	if l.stub != 0 {
+		unix.Kill(l.stub, unix.SIGKILL)
+		if l.made.init != 0 && l.made.PID != 0 {
+			// A traced task is reaped by its tracer before init can end.
+			unix.Kill(l.made.PID, unix.SIGKILL)
+			unix.Wait4(l.made.PID, nil, unix.WALL, nil)
+		}
+		unix.Wait4(l.stub, nil, unix.WALL, nil)
+	}
+	if l.made.report != nil {
+		l.made.report.Close()
+	}
+	if l.made.Listener >= 0 {
+		unix.Close(l.made.Listener)
+	}
+}
+
+// Wait waits for the root process to end and gives its wait status.
+func (m *Restarted) Wait() (unix.WaitStatus, error) {
+	if m.init == 0 {
+		var ws unix.WaitStatus
+		for {
+			_, err := unix.Wait4(m.PID, &ws, 0, nil)
+			if !errors.Is(err, unix.EINTR) {
+				return ws, err
+			}
+		}
+	}
+	var b [8]byte
+	for {
+		if _, err := io.ReadFull(m.report, b[:]); err != nil {
+			return 0, fmt.Errorf("the namespace ended before process %d told its status: %w", m.root, err)
+		}
+		if m.order.Uint32(b[:]) == m.root {
+			return unix.WaitStatus(m.order.Uint32(b[4:])), nil
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"cr/cpu"
+	"cr/regset"
+)
+
+// Requests of ptrace(2) that golang.org/x/sys does not name on every machine
+// (include/uapi/linux/ptrace.h).
+const (
+	ptracePeekSiginfo  = 0x4209
+	ptraceGetSigmask   = 0x420a
+	ptraceSetSigmask   = 0x420b
+	ptraceGetRseq      = 0x420f
+	peekSiginfoShared  = 1
+	eventStop          = 128
+	sigsetSize         = 8
+	siginfoSize        = 128
+	syscallStop        = syscall.SIGTRAP | 0x80
+	optTraceSysGood    = 1
+	optTraceFork       = 2
+	optTraceVfork      = 4
+	optTraceClone      = 8
+	optSuspendSeccomp  = 1 << 21
+	erestartRestartblk = 516
+)
+
+// A task is one that this thread traces. Its methods are for the thread that
+// seized it only, as ptrace has it.
+type task struct {
+	tid, pid int
+	abi      regset.ABI
+	arch     regset.Arch
+	stopped  bool
+
+	insn  uint64           // address of a system call instruction in the task
+	held  []syscall.Signal // stop signals that came while calls were made
+	child int              // tid of the last task that it has made
+	regs  []byte           // NT_PRSTATUS as last read
+
+	// What hold has noted: NT_PRSTATUS at the stop, the same taken back to the
+	// instruction of an interrupted call, what the task shall run on with, and
+	// its signal mask.
+	entry, saved, live []byte
+	mask               uint64
+	cpu                *regset.State // in the image that is being made
+	kept               []byte        // what else system calls change: NT_PPC_PPR
+}
+
+// ptrace makes a request. What data points to must stay in place meanwhile,
+// which the directive sees to.
+//
+//go:uintptrescapes
+func ptrace(request int, tid int, addr, data uintptr) error {
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// seize begins to trace a task, without stopping it.
+func seize(tid int, options uintptr) error {
+	quietStops()
+	if err := ptrace(unix.PTRACE_SEIZE, tid, 0, options); err != nil {
+		return seizeError(tid, err)
+	}
+	return nil
+}
+
+// seizeError explains why a task cannot be traced.
+func seizeError(tid int, err error) error {
+	if s, e := readStatus(tid); e == nil {
+		switch {
+		case s.tracer != 0:
+			return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
+				Reason: fmt.Sprintf("it is traced already, by pid %d", s.tracer), Hint: "detach the debugger or strace"}
+		case s.state == 'Z' || s.state == 'X':
+			return fmt.Errorf("pid %d has exited: %w", tid, unix.ESRCH)
+		}
+	}
+	return fmt.Errorf("trace pid %d: %w", tid, err)
+}
+
+func interrupt(tid int) error { return ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) }
+
+// errGone is what a task that exits while it is traced gives.
+var errGone = fmt.Errorf("the task has exited: %w", unix.ESRCH)
+
+// waitTask waits for the next stop of a traced task.
+func waitTask(tid int) (unix.WaitStatus, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(tid, &ws, unix.WALL, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("wait for pid %d: %w", tid, err)
+		}
+		if ws.Exited() || ws.Signaled() {
+			return ws, fmt.Errorf("pid %d: %w", tid, errGone)
+		}
+		return ws, nil
+	}
+}
+
+// stopEvent is the PTRACE_EVENT_* of a stop, 0 if it is another kind of stop.
+func stopEvent(ws unix.WaitStatus) int { return int(uint32(ws) >> 16) }
+
+// sets are buffers that hold any register set.
+var sets = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+
+// regset reads a register set; nil without error if the task has none of that
+// type.
+func (t *task) regset(note regset.Note) ([]byte, error) {
+	buf := sets.Get().(*[16 << 10]byte)
+	defer sets.Put(buf)
+	n, err := t.readRegset(note, buf[:])
+	if n == 0 || err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), buf[:n]...), nil
+}
+
+// readRegset reads a register set into buf and returns its size, 0 if the task
+// has none of that type.
+func (t *task) readRegset(note regset.Note, buf []byte) (int, error) {
+	iov := unix.Iovec{Base: &buf[0]}
+	iov.SetLen(len(buf))
+	err := ptrace(unix.PTRACE_GETREGSET, t.tid, uintptr(note), uintptr(unsafe.Pointer(&iov)))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENODATA) ||
+		errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EIO) || errors.Is(err, unix.ENXIO) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("pid %d: read register set %#x: %w", t.tid, uint32(note), err)
+	}
+	return int(iov.Len), nil
+}
+
+func (t *task) setRegset(note regset.Note, data []byte) error {
+	iov := unix.Iovec{Base: &data[0]}
+	iov.SetLen(len(data))
+	err := ptrace(unix.PTRACE_SETREGSET, t.tid, uintptr(note), uintptr(unsafe.Pointer(&iov)))
+	if err != nil {
+		return fmt.Errorf("pid %d: write register set %#x: %w", t.tid, uint32(note), err)
+	}
+	return nil
+}
+
+// gprs reads the general registers, and learns from their size what ABI the
+// task has at present. The result is valid until the next call.
+func (t *task) gprs() ([]byte, error) {
+	const most = 512 // larger than NT_PRSTATUS of any ABI
+	if t.regs == nil {
+		t.regs = make([]byte, most)
+	}
+	n, err := t.readRegset(regset.PRSTATUS, t.regs[:most])
+	if err != nil {
+		return nil, err
+	}
+	t.regs = t.regs[:n]
+	regs := t.regs
+	abi, err := abiOf(len(regs))
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: %w", t.tid, err)
+	}
+	if t.abi != abi {
+		t.abi, t.arch = abi, cpu.For(abi)
+	}
+	return regs, nil
+}
+
+func (t *task) sigmask() (mask uint64, err error) {
+	var set [sigsetSize]byte
+	if err := ptrace(ptraceGetSigmask, t.tid, sigsetSize, uintptr(unsafe.Pointer(&set[0]))); err != nil {
+		return 0, fmt.Errorf("pid %d: read the signal mask: %w", t.tid, err)
+	}
+	return *(*uint64)(unsafe.Pointer(&set[0])), nil
+}
+
+func (t *task) setSigmask(mask uint64) error {
+	if err := ptrace(ptraceSetSigmask, t.tid, sigsetSize, uintptr(unsafe.Pointer(&mask))); err != nil {
+		return fmt.Errorf("pid %d: set the signal mask: %w", t.tid, err)
+	}
+	return nil
+}
+
+// pendingSignals reads a queue of pending signals without taking them from it:
+// siginfo_t as this program's own ABI lays it out.
+func (t *task) pendingSignals(shared bool) ([][]byte, error) {
+	var all [][]byte
+	for {
+		const batch = 16
+		buf := make([]byte, batch*siginfoSize)
+		args := struct {
+			off   uint64
+			flags uint32
+			nr    int32
+		}{uint64(len(all)), 0, batch}
+		if shared {
+			args.flags = peekSiginfoShared
+		}
+		n, _, e := unix.Syscall6(unix.SYS_PTRACE, ptracePeekSiginfo, uintptr(t.tid),
+			uintptr(unsafe.Pointer(&args)), uintptr(unsafe.Pointer(&buf[0])), 0, 0)
+		if e != 0 {
+			return nil, fmt.Errorf("pid %d: read pending signals: %w", t.tid, e)
+		}
+		for i := 0; i < int(n); i++ {
+			all = append(all, buf[i*siginfoSize:(i+1)*siginfoSize:(i+1)*siginfoSize])
+		}
+		if int(n) < batch {
+			return all, nil
+		}
+	}
+}
+
+// rseq reads the registration of restartable sequences.
+func (t *task) rseq() (ptr uint64, size, signature, flags uint32, err error) {
+	var c struct {
+		ptr                    uint64
+		size, signature, flags uint32
+		pad                    uint32
+	}
+	err = ptrace(ptraceGetRseq, t.tid, unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)))
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) {
+		return 0, 0, 0, 0, nil // a kernel without rseq
+	}
+	if err != nil {
+		return 0, 0, 0, 0, fmt.Errorf("pid %d: read the rseq registration: %w", t.tid, err)
+	}
+	return c.ptr, c.size, c.signature, c.flags, nil
+}
+
+// detach lets a stopped task run on.
+func (t *task) detach() error {
+	if !t.stopped {
+		return nil
+	}
+	t.stopped = false
+	if err := ptrace(unix.PTRACE_DETACH, t.tid, 0, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("detach from pid %d: %w", t.tid, err)
+	}
+	for _, s := range t.held {
+		if err := unix.Tgkill(t.pid, t.tid, unix.Signal(s)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("send signal %d to pid %d again: %w", s, t.tid, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,383 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"cr/convert"
+	"cr/image"
+	"cr/regset"
+)
+
+// RestartOptions say how to restart. The zero value restarts what the image
+// holds, with new pids.
+type RestartOptions struct {
+	ID uint64 // the checkpoint that the image must be of; 0: any
+
+	// Force restarts even where files differ from what they were.
+	Force bool
+
+	// KeepPIDs gives processes and threads the pids that they had.
+	KeepPIDs bool
+
+	// Progress is called now and then with the bytes of memory that have been
+	// read, and those that there are.
+	Progress func(done, total uint64)
+}
+
+// A reborn is a process that is being made from an image.
+type reborn struct {
+	*process
+	rec    *image.Process
+	mm     *image.MM
+	space  space
+	old    []area // mappings before anything was staged
+	vmas   []stagedVMA
+	vdso   vdsoPlan
+	insn   uint64         // in the trampoline
+	exe    int            // descriptor of the program file in the task; -1
+	cwd    int            // descriptor of the working directory
+	others []*task        // threads that the process had before
+	fds    []int          // descriptors that are open at the start
+	limits []image.Limit  // at the start
+	late   map[uint32]int // as restarter.files, of files that were made when all processes were
+}
+
+// restarter makes processes from an image.
+type restarter struct {
+	options    RestartOptions
+	img        *image.Image
+	rd         *image.Reader
+	machine    *regset.Machine
+	states     map[uint32]*regset.State // by tid, as this machine takes them
+	root       *reborn
+	list       []*reborn // parents first
+	tree       *tree
+	files      map[uint32]int // descriptors of staged open files, by record
+	base       int            // above all descriptors that the tree has
+	shms       map[uint32]uint64
+	done       uint64
+	ownProcess bool // the root process is of our making, not a caller
+	ownUsers   bool // the processes are in a user namespace of their own, with one user
+	fileRestarter
+}
+
+// readImage reads the metadata of an image and checks all that can be checked
+// without a task.
+func readImage(r io.Reader, o RestartOptions) (*restarter, error) {
+	img, rd, err := image.Read(r)
+	if err != nil {
+		return nil, err
+	}
+	if o.ID != 0 && img.Header.ID != o.ID {
+		return nil, fmt.Errorf("the image is of checkpoint %d, not %d: %w", img.Header.ID, o.ID, unix.EINVAL)
+	}
+	m, err := Features()
+	if err != nil {
+		return nil, err
+	}
+	states, err := convert.Fit(m, img)
+	if err != nil {
+		return nil, err
+	}
+	return &restarter{options: o, img: img, rd: rd, machine: m, states: states,
+		files: make(map[uint32]int), shms: make(map[uint32]uint64)}, nil
+}
+
+// RestartInto makes the process of task tid, which waits in a restart call,
+// into the image that is read from r. If that fails the process is as it was,
+// and if answered is set, the call has been given its result -errno; otherwise
+// that is still to be done.
+func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	rs, err := readImage(r, o)
+	if err != nil {
+		return false, err
+	}
+	s, err := readStatus(tid)
+	if err != nil {
+		return false, err
+	}
+	if rs.tree, err = freeze(s.tgid, false); err != nil {
+		return false, err
+	}
+	p := rs.tree.processes[0]
+	var caller *task
+	for _, t := range p.tasks {
+		if err := t.hold(); err != nil {
+			rs.tree.thaw()
+			return false, err
+		}
+		if t.tid == tid {
+			caller = t
+		}
+	}
+	err = rs.restart(p)
+	if err != nil && !errors.Is(err, errKilled) {
+		caller.live = append([]byte(nil), caller.entry...)
+		caller.arch.SetResult(caller.abi, caller.live, -int64(Errno(err)))
+		for _, t := range p.tasks {
+			if e := t.release(); e != nil {
+				err = fmt.Errorf("%w\n%v", err, e)
+			}
+		}
+	}
+	if e := rs.tree.thaw(); err == nil {
+		err = e
+	}
+	return true, err
+}
+
+// errKilled says that a restart failed after the point of no return, and that
+// the process has been killed.
+var errKilled = errors.New("the restart failed half way: the process was killed")
+
+// restart makes a held process, and children that it makes, into the image.
+// Until stage and fill have succeeded, nothing of the process has changed that
+// undo cannot put back.
+func (rs *restarter) restart(p *process) error {
+	if err := rs.stage(p); err != nil {
+		return rs.undo(err)
+	}
+	if err := rs.fill(); err != nil {
+		return rs.undo(err)
+	}
+	if err := rs.commit(); err != nil {
+		rs.tree.kill()
+		return fmt.Errorf("%w: %v", errKilled, err)
+	}
+	return nil
+}
+
+// stage prepares all that can fail: descriptors, children, threads, mappings.
+func (rs *restarter) stage(p *process) error {
+	rec := rs.img.Process(rs.img.Header.Root)
+	if rec == nil || rec.State == image.Zombie {
+		return fmt.Errorf("%w: no root process", image.ErrInvalid)
+	}
+	if err := rs.adopt(p, rec); err != nil {
+		return err
+	}
+	if err := rs.mayBecome(p); err != nil {
+		return err
+	}
+	if err := rs.stageFiles(); err != nil {
+		return err
+	}
+	if err := rs.stageShms(); err != nil {
+		return err
+	}
+	if err := rs.stageChildren(rs.root); err != nil {
+		return err
+	}
+	if err := rs.stageGroups(); err != nil {
+		return err
+	}
+	for _, r := range rs.list {
+		if r.mm == nil {
+			continue // it shall end
+		}
+		if err := rs.stagePlaces(r); err != nil {
+			return err
+		}
+		if err := rs.stageMemory(r); err != nil {
+			return err
+		}
+		if err := rs.stageThreads(r); err != nil {
+			return err
+		}
+	}
+	return rs.stageLate()
+}
+
+// adopt prepares a held process to be made into the root process of the image.
+func (rs *restarter) adopt(p *process, rec *image.Process) error {
+	if p.leader().tid != p.pid {
+		return &RefusedError{PID: p.pid, Kind: "process", Reason: "its first thread has exited", Errno: unix.EBUSY}
+	}
+	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), exe: -1, cwd: -1, others: p.tasks[1:]}
+	p.tasks = p.tasks[:1:1]
+	rs.list, rs.root = append(rs.list, r), r
+	state := rs.states[rs.img.TasksOf(rec)[0].TID]
+	if state.ABI != p.leader().abi {
+		return fmt.Errorf("pid %d: a task of %s cannot become one of %s: %w",
+			p.pid, p.leader().abi, state.ABI, unix.ENOEXEC)
+	}
+	var err error
+	if p.mem.f == nil {
+		if p.mem, err = openMemory(p.pid); err != nil {
+			return err
+		}
+	}
+	areas, err := readAreas(p.pid, false)
+	if err != nil {
+		return err
+	}
+	for _, a := range areas {
+		if a.name == "[vsyscall]" {
+			continue // outside of what a process can map
+		}
+		r.old = append(r.old, a)
+		r.space.busy = r.space.busy.add(span{a.start, a.end})
+	}
+	// What lies outside of the final mappings is inherited by all processes.
+	for _, mm := range rs.img.MMs {
+		for i := range mm.VMAs {
+			v := &mm.VMAs[i]
+			r.space.busy = r.space.busy.add(span{v.Start, v.End})
+		}
+	}
+	return r.enterFor()
+}
+
+// enterFor does for a restart what enter does for a checkpoint: memory for
+// arguments at an address that no mapping of the image has, and behind it a
+// trampoline, a page with a system call instruction that stays until the end.
+func (r *reborn) enterFor() error {
+	insn, err := r.findInsn()
+	if err != nil {
+		return err
+	}
+	for _, t := range r.tasks {
+		t.insn = insn
+	}
+	addr, err := r.space.take(2 * scratchSize)
+	if err != nil {
+		return err
+	}
+	t := r.leader()
+	flags := uint32(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | mapFixedNoReplace)
+	if _, err := t.mmap(addr, scratchSize, unix.PROT_READ|unix.PROT_WRITE, flags, -1, 0); err != nil {
+		return err
+	}
+	r.scratch = addr
+	if _, err := t.mmap(addr+scratchSize, scratchSize, unix.PROT_READ|unix.PROT_EXEC, flags, -1, 0); err != nil {
+		return err
+	}
+	r.insn = addr + scratchSize
+	if err := r.mem.write(r.insn, t.arch.SyscallInsn(t.abi)); err != nil {
+		return err
+	}
+	for _, t := range r.tasks {
+		t.insn = r.insn
+	}
+	return nil
+}
+
+// mapFixedNoReplace is MAP_FIXED_NOREPLACE, the same on all of our machines.
+const mapFixedNoReplace = 0x100000
+
+// undo takes back what was staged, so that the process is as it was.
+func (rs *restarter) undo(cause error) error {
+	note := func(err error) {
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			cause = fmt.Errorf("%w\n%v", cause, err)
+		}
+	}
+	if rs.root == nil {
+		return cause
+	}
+	note(rs.undoChildren())
+	note(rs.undoThreads(rs.root))
+	note(rs.undoFiles(rs.root))
+	note(rs.undoMemory(rs.root))
+	rs.root.tasks = append(rs.root.tasks, rs.root.others...)
+	return cause
+}
+
+// undoMemory unmaps what was staged, with the trampoline last.
+func (rs *restarter) undoMemory(r *reborn) error {
+	t := r.leader()
+	for _, v := range r.vmas {
+		if v.mapped {
+			if _, err := t.call(sysMunmap, v.at, v.End-v.Start); err != nil {
+				return err
+			}
+		}
+	}
+	for id, at := range rs.shms {
+		if _, err := t.call(sysMunmap, at, rs.img.Shm(id).Size); err != nil {
+			return err
+		}
+	}
+	if r.scratch == 0 {
+		return nil
+	}
+	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
+	return err
+}
+
+// fill reads the memory of the image into what is staged, to the end of the
+// image.
+func (rs *restarter) fill() error {
+	pieces := newPieceReader(rs.rd, rs.img.Bytes)
+	defer pieces.close()
+	for {
+		p, err := pieces.next()
+		if errors.Is(err, io.EOF) {
+			return rs.sealShms()
+		}
+		if err != nil {
+			return err
+		}
+		at := uint64(0)
+		for _, run := range p.Runs {
+			if err := rs.fillRun(p, run, p.Data[at:at+run.Len]); err != nil {
+				return err
+			}
+			at += run.Len
+		}
+		rs.done += at
+		if rs.options.Progress != nil {
+			rs.options.Progress(rs.done, rs.img.Bytes)
+		}
+	}
+}
+
+func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
+	if p.Shm {
+		return rs.fillShm(p.Owner, run.Addr, data)
+	}
+	for _, r := range rs.list {
+		if r.mm.ID != p.Owner {
+			continue
+		}
+		for len(data) > 0 {
+			at, n, err := r.staged(run.Addr, uint64(len(data)))
+			if err != nil {
+				return err
+			}
+			if err := r.mem.write(at, data[:n]); err != nil {
+				return fmt.Errorf("pid %d: %w", r.pid, err)
+			}
+			data = data[n:]
+			run.Addr += n
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: pages of a process that is not made", image.ErrInvalid)
+}
+
+// mayBecome checks by the process's own authority what commit will need:
+// credentials, limits, root directory.
+func (rs *restarter) mayBecome(p *process) error {
+	for _, rec := range rs.img.Processes {
+		if rec.State == image.Zombie {
+			continue
+		}
+		for _, t := range rs.img.TasksOf(rec) {
+			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds); err != nil {
+				return err
+			}
+		}
+		if err := rs.mayHaveLimits(p, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,330 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+	"cr/regset"
+)
+
+// commit makes the staged processes into those of the image. It cannot fail
+// for lack of anything; if it fails all the same, the processes must be killed.
+func (rs *restarter) commit() error {
+	if err := rs.commitZombies(); err != nil {
+		return err
+	}
+	for _, r := range rs.list {
+		for _, step := range []struct {
+			name string
+			do   func(*reborn) error
+		}{
+			{"threads", rs.commitThreads},
+			{"memory", rs.commitMemory},
+			{"address space", rs.commitMM},
+			{"descriptors", rs.commitFiles},
+			{"settings", rs.commitSettings},
+			{"signal actions", rs.commitSignals},
+			{"tasks", rs.commitTasks},
+			{"registers", rs.commitCPU},
+		} {
+			if err := step.do(r); err != nil {
+				return fmt.Errorf("pid %d: %s: %w", r.pid, step.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// commitMM tells the kernel where things lie in the address space.
+func (rs *restarter) commitMM(r *reborn) error {
+	t := r.leader()
+	m := r.mm
+	auxv := r.scratch + 256
+	if err := r.mem.write(auxv, m.Auxv); err != nil {
+		return err
+	}
+	set := func(size, exe int) error {
+		args, err := mmMap(m, auxv, size, exe)
+		if err != nil {
+			return err
+		}
+		if err := r.mem.write(r.scratch, args); err != nil {
+			return err
+		}
+		_, err = t.call(sysPrctl, prSetMM, prSetMMMap, r.scratch, uint64(len(args)), 0)
+		return err
+	}
+	exe := r.exe
+	err := set(len(m.Auxv), exe)
+	if errors.Is(err, unix.EPERM) {
+		// The link to the program file is for those with CAP_CHECKPOINT_RESTORE.
+		exe = -1
+		err = set(len(m.Auxv), exe)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		err = set(0, exe) // a vector longer than this kernel's
+	}
+	if errors.Is(err, unix.EINVAL) {
+		return nil // addresses that the kernel does not take from anybody
+	}
+	return err
+}
+
+// commitSettings sets what a process has set for itself.
+func (rs *restarter) commitSettings(r *reborn) error {
+	t := r.leader()
+	prctl := func(option, value uint64) error {
+		_, err := t.call(sysPrctl, option, value, 0, 0, 0)
+		return err
+	}
+	if _, err := t.call(sysPersonality, uint64(r.rec.Personality)); err != nil {
+		return err
+	}
+	if r.rec.Subreaper {
+		if err := prctl(unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
+			return err
+		}
+	}
+	if r.mm.THPDisable {
+		if err := prctl(unix.PR_SET_THP_DISABLE, 1); err != nil {
+			return err
+		}
+	}
+	for i, l := range r.rec.Limits {
+		if l != r.limits[i] || i == unix.RLIMIT_NOFILE {
+			if err := r.setLimit(i, l); err != nil {
+				return fmt.Errorf("limit %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
+// mayHaveLimits checks that a process may have the limits of the image: hard
+// limits are raised with CAP_SYS_RESOURCE only.
+func (rs *restarter) mayHaveLimits(p *process, rec *image.Process) error {
+	now, err := readLimits(p.pid)
+	if err != nil {
+		return err
+	}
+	if len(now) != len(rec.Limits) {
+		return fmt.Errorf("%w: %d limits", image.ErrInvalid, len(rec.Limits))
+	}
+	const capSysResource = 24
+	for i, l := range rec.Limits {
+		if l.Max > now[i].Max && p.status.creds.Effective>>capSysResource&1 == 0 {
+			return &RefusedError{PID: int(rec.PID), Kind: "limit", Object: fmt.Sprint(i),
+				Reason: fmt.Sprintf("its hard limit was %d, here it is %d", l.Max, now[i].Max),
+				Hint:   "raise the limit (ulimit -H)", Errno: unix.EPERM}
+		}
+	}
+	return nil
+}
+
+// commitSignals sets signal actions, pending signals and interval timers. All
+// signals are blocked meanwhile.
+func (rs *restarter) commitSignals(r *reborn) error {
+	t := r.leader()
+	l := layoutOf(t.abi)
+	for _, rec := range rs.img.Processes {
+		if rec.State == image.Zombie && rec.PPID == r.rec.PID {
+			if err := rs.eatSIGCHLD(r); err != nil {
+				return err
+			}
+		}
+	}
+	now := r.status.sigIgn | r.status.sigCgt
+	for i, a := range rs.img.Sighand(r.rec.Sighand).Actions {
+		sig := i + 1
+		if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) || a == (image.Action{}) && now>>uint(i)&1 == 0 {
+			continue
+		}
+		if err := r.mem.write(r.scratch, l.putAction(a)); err != nil {
+			return err
+		}
+		if _, err := t.call(sysRtSigaction, uint64(sig), r.scratch, 0, sigsetSize); err != nil {
+			return err
+		}
+	}
+	pid, err := t.call(sysGetpid)
+	if err != nil {
+		return err
+	}
+	for _, info := range r.rec.Pending {
+		if err := r.mem.write(r.scratch, info); err != nil {
+			return err
+		}
+		sig := t.abi.Order().Uint32(info)
+		if _, err := t.call(sysRtSigqueueinfo, pid, uint64(sig), r.scratch); err != nil {
+			return err
+		}
+	}
+	for which, timer := range r.rec.Itimers {
+		if err := r.mem.write(r.scratch, l.putItimer(timer)); err != nil {
+			return err
+		}
+		if _, err := t.call(sysSetitimer, uint64(which), r.scratch, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commitTasks sets what each task has set for itself.
+func (rs *restarter) commitTasks(r *reborn) error {
+	records := rs.img.TasksOf(r.rec)
+	for i, t := range r.tasks {
+		if err := rs.commitTask(r, t, records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
+	l := layoutOf(t.abi)
+	at := func(b []byte) (uint64, error) { return r.scratch, r.mem.write(r.scratch, b) }
+	name, err := at(append([]byte(rec.Comm), 0))
+	if err != nil {
+		return err
+	}
+	if _, err := t.call(sysPrctl, unix.PR_SET_NAME, name, 0, 0, 0); err != nil {
+		return err
+	}
+	stack := rec.AltStack
+	stack.Flags &^= ssOnstack
+	arg, err := at(l.putAltStack(stack))
+	if err != nil {
+		return err
+	}
+	if _, err := t.call(sysSigaltstack, arg, 0); err != nil {
+		return err
+	}
+	if _, err := t.call(sysSetTidAddress, rec.ClearTID); err != nil {
+		return err
+	}
+	if _, err := t.call(sysSetRobustList, rec.RobustList, rec.RobustLen); err != nil && rec.RobustList != 0 {
+		return err
+	}
+	if err := r.commitRseq(t, rec); err != nil {
+		return err
+	}
+	if err := r.commitSched(t, rec); err != nil {
+		return err
+	}
+	if err := rs.commitCreds(r, t, rec); err != nil {
+		return err
+	}
+	// A change of credentials resets the second and the third.
+	dumpable := uint64(0)
+	if r.mm.Dumpable == 1 {
+		dumpable = 1
+	}
+	for _, p := range []struct{ option, value uint64 }{
+		{unix.PR_SET_TIMERSLACK, rec.TimerSlack},
+		{unix.PR_SET_PDEATHSIG, uint64(rec.PDeathSig)},
+		{unix.PR_SET_DUMPABLE, dumpable},
+	} {
+		if _, err := t.call(sysPrctl, p.option, p.value, 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	tid, err := t.call(sysGettid)
+	if err != nil {
+		return err
+	}
+	pid, err := t.call(sysGetpid)
+	if err != nil {
+		return err
+	}
+	for _, info := range rec.Pending {
+		if _, err := at(info); err != nil {
+			return err
+		}
+		sig := t.abi.Order().Uint32(info)
+		if _, err := t.call(sysRtTgsigqueueinfo, pid, tid, uint64(sig), r.scratch); err != nil {
+			return err
+		}
+	}
+	return r.writeCalls(t, rs.states[rec.TID])
+}
+
+// ssOnstack is SS_ONSTACK, which says where the task is and cannot be set.
+const ssOnstack = 1
+
+// forgetRseq ends a registration of restartable sequences: the kernel would
+// write to memory that is about to go.
+func (t *task) forgetRseq() error {
+	const unregister = 1
+	ptr, size, signature, _, err := t.rseq()
+	if err != nil || ptr == 0 {
+		return err
+	}
+	_, err = t.call(sysRseq, ptr, uint64(size), unregister, uint64(signature))
+	return err
+}
+
+// commitRseq registers restartable sequences.
+func (r *reborn) commitRseq(t *task, rec *image.Task) error {
+	if rec.Rseq.Ptr == 0 {
+		return nil
+	}
+	_, err := t.call(sysRseq, rec.Rseq.Ptr, uint64(rec.Rseq.Size), 0, uint64(rec.Rseq.Signature))
+	if errors.Is(err, unix.ENOSYS) {
+		return nil // programs do without
+	}
+	return err
+}
+
+// commitSched sets nice value, policy and affinity where they differ. What the
+// task may not set it does without: it runs on all the same.
+func (r *reborn) commitSched(t *task, rec *image.Task) error {
+	var now image.Sched
+	if err := readSched(t.tid, &now); err != nil {
+		return err
+	}
+	s := rec.Sched
+	if now.Policy == s.Policy && now.Priority == s.Priority && now.Nice == s.Nice {
+		return nil
+	}
+	order := t.abi.Order()
+	b := make([]byte, 48) // struct sched_attr
+	order.PutUint32(b, uint32(len(b)))
+	order.PutUint32(b[4:], s.Policy)
+	order.PutUint32(b[16:], uint32(s.Nice))
+	order.PutUint32(b[20:], s.Priority)
+	if err := r.mem.write(r.scratch, b); err != nil {
+		return err
+	}
+	_, err := t.call(sysSchedSetattr, 0, r.scratch, 0)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return nil
+	}
+	return err
+}
+
+// commitCPU gives all tasks of a process their registers and signal masks, and
+// unmaps what was mapped for the restart.
+func (rs *restarter) commitCPU(r *reborn) error {
+	if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
+		return err
+	}
+	records := rs.img.TasksOf(r.rec)
+	for i, t := range r.tasks {
+		rec := records[i]
+		if err := t.writeCPU(rs.states[rec.TID]); err != nil {
+			return err
+		}
+		if err := t.settle(rs.states[rec.TID].Find(regset.PPC_PPR)); err != nil {
+			return err
+		}
+		if err := t.setSigmask(rec.Sigmask); err != nil {
+			return err
+		}
+		t.live = nil
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// stageChildren makes the children of a process, and theirs. A session leader
+// becomes one before it has children, so that they are in its session.
+func (rs *restarter) stageChildren(parent *reborn) error {
+	if parent.rec.SID == parent.rec.PID && rs.leadsSession(parent) {
+		if _, err := parent.leader().call(sysSetsid); err != nil {
+			return err
+		}
+	}
+	for _, rec := range rs.img.Processes {
+		if rec.PPID != parent.rec.PID || rec == rs.root.rec {
+			continue
+		}
+		maker, flags, err := rs.maker(parent, rec)
+		if err != nil {
+			return err
+		}
+		child, err := rs.makeChild(maker, flags, rec)
+		if err != nil {
+			return fmt.Errorf("process %d: %w", rec.PID, err)
+		}
+		if err := rs.stageChildren(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leadsSession reports whether a process shall be made a session leader. The
+// root process of a job stays in the session of whoever restarts it, whose
+// terminal stands in for the one that it had.
+func (rs *restarter) leadsSession(r *reborn) bool {
+	return r != rs.root || !r.rec.CtlTTY && rs.ownProcess
+}
+
+// maker finds the process that must make a child so that it is in the session
+// that it was in: its parent, or, for one that was left to its parent by the
+// death of another, a session leader that has the same parent.
+func (rs *restarter) maker(parent *reborn, rec *image.Process) (*reborn, uint64, error) {
+	if rec.SID == parent.rec.SID || rec.SID == rec.PID {
+		return parent, 0, nil
+	}
+	for _, r := range rs.list {
+		if r.rec.PID == rec.SID && r.rec.PPID == parent.rec.PID {
+			return r, unix.CLONE_PARENT, nil
+		}
+	}
+	return nil, 0, &RefusedError{PID: int(rec.PID), Kind: "process",
+		Reason: fmt.Sprintf("it is in session %d, which no process leads that could have made it", rec.SID), Errno: unix.EOPNOTSUPP}
+}
+
+// makeChild makes one process: for now a copy of the one that makes it.
+func (rs *restarter) makeChild(maker *reborn, flags uint64, rec *image.Process) (*reborn, error) {
+	signal := unix.Signal(rec.ExitSignal)
+	if flags&unix.CLONE_PARENT != 0 {
+		signal = 0 // that of the maker is taken
+	}
+	t, err := maker.clone(maker.leader(), flags, signal, rs.wanted(rec.PID))
+	if err != nil {
+		return nil, err
+	}
+	p := &process{pid: t.tid, tasks: []*task{t}}
+	rs.tree.tasks[t.tid] = t
+	rs.tree.processes = append(rs.tree.processes, p)
+	if p.status, err = readStatus(p.pid); err != nil {
+		return nil, err
+	}
+	if p.mem, err = openMemory(p.pid); err != nil {
+		return nil, err
+	}
+	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), space: rs.root.space, old: rs.root.old, insn: maker.insn,
+		exe: -1, cwd: -1, limits: rs.root.limits}
+	p.scratch = maker.scratch
+	rs.list = append(rs.list, r)
+	if r.mm != nil {
+		if abi := rs.states[rs.img.TasksOf(rec)[0].TID].ABI; abi != t.abi {
+			return nil, fmt.Errorf("a task of %s in a tree of %s: %w", abi, t.abi, unix.EOPNOTSUPP)
+		}
+	}
+	return r, nil
+}
+
+// ourPID is the pid that a process of the image has now, in the namespace of
+// the processes; 0 if it is not one of them.
+func (rs *restarter) ourPID(pid uint32) uint32 {
+	for _, r := range rs.list {
+		if r.rec.PID == pid {
+			return last(r.status.nspid)
+		}
+	}
+	return 0
+}
+
+// stageGroups puts processes in the process groups that they were in, leaders
+// first. A group whose leader is not in the image is that of the restarter.
+func (rs *restarter) stageGroups() error {
+	for _, leaders := range []bool{true, false} {
+		for _, r := range rs.list {
+			group := rs.ourPID(r.rec.PGID)
+			leads := r.rec.PGID == r.rec.PID
+			if group == 0 || leads != leaders || r == rs.root && !rs.ownProcess || rs.root.rec.CtlTTY && r.rec.PGID == rs.root.rec.PGID {
+				continue
+			}
+			if r.rec.SID == r.rec.PID && rs.leadsSession(r) {
+				continue // setsid has done it
+			}
+			if _, err := r.leader().call(sysSetpgid, 0, uint64(group)); err != nil {
+				return fmt.Errorf("process %d: %w", r.rec.PID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// commitZombies lets those processes end that had ended, with the status that
+// they had. Their parents have not been told to ignore it yet.
+func (rs *restarter) commitZombies() error {
+	for i := len(rs.list) - 1; i >= 0; i-- {
+		r := rs.list[i]
+		if r.rec.State != image.Zombie {
+			continue
+		}
+		if err := rs.commitZombie(r); err != nil {
+			return fmt.Errorf("process %d: %w", r.rec.PID, err)
+		}
+		rs.list = append(rs.list[:i:i], rs.list[i+1:]...)
+	}
+	return nil
+}
+
+func (rs *restarter) commitZombie(r *reborn) error {
+	t := r.leader()
+	defer delete(rs.tree.tasks, t.tid)
+	ws := unix.WaitStatus(r.rec.ExitStatus)
+	if !ws.Signaled() {
+		_, err := t.call(sysExitGroup, uint64(ws.ExitStatus()))
+		if errors.Is(err, errGone) {
+			return nil
+		}
+		return fmt.Errorf("exit_group returned: %w", err)
+	}
+	sig := ws.Signal()
+	if !ws.CoreDump() {
+		if err := r.setLimit(unix.RLIMIT_CORE, image.Limit{}); err != nil {
+			return err
+		}
+	}
+	l := layoutOf(t.abi)
+	if err := r.mem.write(r.scratch, l.putAction(image.Action{})); err != nil {
+		return err
+	}
+	if sig != unix.SIGKILL {
+		if _, err := t.call(sysRtSigaction, uint64(sig), r.scratch, 0, sigsetSize); err != nil {
+			return err
+		}
+	}
+	if err := unix.Kill(r.pid, sig); err != nil {
+		return err
+	}
+	if err := t.setSigmask(0); err != nil {
+		return err
+	}
+	for deliver := uintptr(0); ; deliver = uintptr(sig) {
+		if err := ptrace(unix.PTRACE_CONT, t.tid, 0, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		if _, err := waitTask(t.tid); err != nil {
+			if errors.Is(err, errGone) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// undoChildren ends the children that were made, and makes the caller forget
+// them.
+func (rs *restarter) undoChildren() error {
+	for i := len(rs.list) - 1; i >= 1; i-- {
+		r := rs.list[i]
+		if err := unix.Kill(r.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		for _, t := range r.tasks {
+			for {
+				if _, err := waitTask(t.tid); err != nil {
+					break
+				}
+			}
+			delete(rs.tree.tasks, t.tid)
+		}
+		t := rs.root.leader()
+		if r.status.ppid == rs.root.pid {
+			_, err := t.call(sysWait4, uint64(last(r.status.nspid)), 0, unix.WALL, 0)
+			if err != nil && !errors.Is(err, unix.ECHILD) {
+				return err
+			}
+		}
+	}
+	if len(rs.list) > 1 {
+		return rs.eatSIGCHLD(rs.root)
+	}
+	return nil
+}
+
+// eatSIGCHLD takes a pending SIGCHLD from a process, which it got for a child
+// of our making.
+func (rs *restarter) eatSIGCHLD(r *reborn) error {
+	t := r.leader()
+	l := layoutOf(t.abi)
+	b := make([]byte, 64) // sigset_t, and at 32 a timespec of zero
+	l.putSigset(b, 1<<uint(unix.SIGCHLD-1))
+	if err := r.mem.write(r.scratch, b); err != nil {
+		return err
+	}
+	_, err := t.call(sysRtSigtimedwait, r.scratch, 0, r.scratch+32, sigsetSize)
+	if errors.Is(err, unix.EAGAIN) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,306 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// ask makes a task make a call that writes size bytes to the address that is
+// its argument number arg, and returns these bytes.
+func (p *process) ask(t *task, size, arg int, nr sysno, args ...uint64) ([]byte, error) {
+	b := make([]byte, size)
+	if err := p.mem.write(p.scratch, b); err != nil {
+		return nil, err
+	}
+	args[arg] = p.scratch
+	if _, err := t.call(nr, args...); err != nil {
+		return nil, err
+	}
+	return b, p.mem.read(p.scratch, b)
+}
+
+// fs saves the file system state of a process.
+func (s *saver) fs(p *process, r *image.Process) error {
+	f := &image.FS{ID: s.newID(), Umask: p.status.umask}
+	r.FS = f.ID
+	s.img.FSs = append(s.img.FSs, f)
+	var err error
+	if f.Cwd, err = os.Readlink(procPath(p.pid, "cwd")); err != nil {
+		return err
+	}
+	if f.Root, err = os.Readlink(procPath(p.pid, "root")); err != nil {
+		return err
+	}
+	if strings.HasSuffix(f.Cwd, " (deleted)") {
+		s.refuse(p, "working directory", f.Cwd, "it is deleted", "let the process change to another directory")
+	}
+	return nil
+}
+
+// sighand saves the signal actions of a process.
+func (s *saver) sighand(p *process, r *image.Process) error {
+	l := layoutOf(p.leader().abi)
+	h := &image.Sighand{ID: s.newID(), Actions: make([]image.Action, 64)}
+	r.Sighand = h.ID
+	s.img.Sighands = append(s.img.Sighands, h)
+	slot := uint64(l.actionSize())
+	all := make([]byte, 65*slot) // by signal
+	if err := p.mem.write(p.scratch, all); err != nil {
+		return err
+	}
+	for sig := uint64(1); sig <= 64; sig++ {
+		if sig == uint64(unix.SIGKILL) || sig == uint64(unix.SIGSTOP) {
+			continue
+		}
+		if _, err := p.leader().call(sysRtSigaction, sig, 0, p.scratch+sig*slot, sigsetSize); err != nil {
+			return err
+		}
+	}
+	if err := p.mem.read(p.scratch, all); err != nil {
+		return err
+	}
+	for i := range h.Actions {
+		h.Actions[i] = l.action(all[uint64(i+1)*slot:])
+	}
+	return nil
+}
+
+// signals saves the shared pending signals of a process and its timers.
+func (s *saver) signals(p *process, r *image.Process) error {
+	pending, err := p.leader().pendingSignals(true)
+	if err != nil {
+		return err
+	}
+	for _, info := range pending {
+		r.Pending = append(r.Pending, siginfoToTask(p.leader().abi, info))
+	}
+	l := layoutOf(p.leader().abi)
+	for which := range r.Itimers {
+		b, err := p.ask(p.leader(), l.itimerSize(), 1, sysGetitimer, uint64(which), 0)
+		if err != nil {
+			return err
+		}
+		r.Itimers[which] = l.itimer(b)
+	}
+	timers, err := readProc(p.pid, "timers")
+	if err == nil && len(timers) > 0 {
+		s.refuse(p, "timer", "", "POSIX timers", "not supported yet")
+	}
+	return nil
+}
+
+// settings saves the limits of a process and what else it has set for itself.
+func (s *saver) settings(p *process, r *image.Process) error {
+	var err error
+	if r.Limits, err = readLimits(p.pid); err != nil {
+		return err
+	}
+	b, err := readProc(p.pid, "personality")
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 32)
+	if err != nil {
+		return fmt.Errorf("%s: %w", procPath(p.pid, "personality"), err)
+	}
+	r.Personality = uint32(n)
+	if b, err = readProc(p.pid, "oom_score_adj"); err != nil {
+		return err
+	}
+	adj, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 32)
+	if err != nil {
+		return fmt.Errorf("%s: %w", procPath(p.pid, "oom_score_adj"), err)
+	}
+	r.OOMScoreAdj = int32(adj)
+	r.CtlTTY = p.stat.num(7) != 0
+	r.ExitSignal = uint32(p.stat.num(38))
+	r.Dumpable = s.img.MM(r.MM).Dumpable
+	b, err = p.ask(p.leader(), 4, 1, sysPrctl, unix.PR_GET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	r.Subreaper = hostOrder.Uint32(b) != 0
+	return nil
+}
+
+// readLimits reads the resource limits of a process: /proc/PID/limits has them
+// in the order of RLIMIT_*, and needs less authority than prlimit(2).
+func readLimits(pid int) ([]image.Limit, error) {
+	b, err := readProc(pid, "limits")
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")[1:]
+	list := make([]image.Limit, len(lines))
+	parse := func(s string) (uint64, error) {
+		if s == "unlimited" {
+			return ^uint64(0), nil
+		}
+		return strconv.ParseUint(s, 10, 64)
+	}
+	for i, line := range lines {
+		const name = 26 // width of the first column
+		if len(line) < name {
+			return nil, fmt.Errorf("%s: malformed line %q", procPath(pid, "limits"), line)
+		}
+		f := strings.Fields(line[name:])
+		if len(f) < 2 {
+			return nil, fmt.Errorf("%s: malformed line %q", procPath(pid, "limits"), line)
+		}
+		if list[i].Cur, err = parse(f[0]); err == nil {
+			list[i].Max, err = parse(f[1])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", procPath(pid, "limits"), err)
+		}
+	}
+	return list, nil
+}
+
+// tasks saves the tasks of a process, but for their CPU state.
+func (s *saver) tasks(p *process, r *image.Process) error {
+	for _, t := range p.tasks {
+		st, err := readStatus(t.tid)
+		if err != nil {
+			return err
+		}
+		r := &image.Task{
+			TID:     last(st.nspid),
+			PID:     last(st.nstgid),
+			Sigmask: t.mask,
+			Creds:   st.creds,
+		}
+		s.img.Tasks = append(s.img.Tasks, r)
+		comm, err := readProc(t.tid, "comm")
+		if err != nil {
+			return err
+		}
+		r.Comm = strings.TrimSuffix(string(comm), "\n")
+		if err := s.seccomp(p, t, st); err != nil {
+			return err
+		}
+		pending, err := t.pendingSignals(false)
+		if err != nil {
+			return err
+		}
+		for _, info := range pending {
+			r.Pending = append(r.Pending, siginfoToTask(t.abi, info))
+		}
+		if r.Rseq.Ptr, r.Rseq.Size, r.Rseq.Signature, r.Rseq.Flags, err = t.rseq(); err != nil {
+			return err
+		}
+		if err := s.askTask(p, t, r); err != nil {
+			return err
+		}
+		if err := readSched(t.tid, &r.Sched); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askTask saves what only the task itself can say.
+func (s *saver) askTask(p *process, t *task, r *image.Task) error {
+	l := layoutOf(t.abi)
+	b, err := p.ask(t, l.altStackSize(), 1, sysSigaltstack, 0, 0)
+	if err != nil {
+		return err
+	}
+	r.AltStack = l.altStack(b)
+	// The kernel writes a pointer of its own size, whatever the task's is.
+	kernel := layout{hostOrder, int(unsafe.Sizeof(uintptr(0)))}
+	if b, err = p.ask(t, 8, 1, sysPrctl, prGetTIDAddress, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("%w (the kernel needs CONFIG_CHECKPOINT_RESTORE)", err)
+	}
+	r.ClearTID = kernel.long(b, 0)
+	if err := p.mem.write(p.scratch, make([]byte, 16)); err != nil {
+		return err
+	}
+	if _, err := t.call(sysGetRobustList, 0, p.scratch, p.scratch+8); err != nil {
+		return err
+	}
+	b = make([]byte, 16)
+	if err := p.mem.read(p.scratch, b); err != nil {
+		return err
+	}
+	r.RobustList, r.RobustLen = l.long(b, 0), l.long(b[8:], 0)
+	if b, err = p.ask(t, 4, 1, sysPrctl, unix.PR_GET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	r.PDeathSig = hostOrder.Uint32(b)
+	if r.TimerSlack, err = t.call(sysPrctl, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	bits, err := t.call(sysPrctl, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	r.Creds.Securebits = uint32(bits)
+	return nil
+}
+
+// prGetTIDAddress is PR_GET_TID_ADDRESS, which golang.org/x/sys lacks on some
+// machines.
+const prGetTIDAddress = 40
+
+// seccomp refuses a task that has a seccomp filter other than the one that
+// gives it the calls.
+func (s *saver) seccomp(p *process, t *task, st *status) error {
+	switch st.seccomp {
+	case 0:
+		return nil
+	case 2:
+		if st.filters == 1 {
+			ours, err := t.underEmulation()
+			if err != nil {
+				return err
+			}
+			if ours {
+				s.img.Process(last(p.status.nstgid)).Calls = true
+				return nil
+			}
+		}
+		s.refuse(p, "task", strconv.Itoa(t.tid), fmt.Sprintf("it has %d seccomp filters", st.filters), "not supported yet")
+		return nil
+	}
+	s.refuse(p, "task", strconv.Itoa(t.tid), "it is in seccomp strict mode", "not supported yet")
+	return nil
+}
+
+// readSched reads how a task is scheduled.
+func readSched(tid int, r *image.Sched) error {
+	attr, err := unix.SchedGetAttr(tid, 0)
+	if err != nil {
+		return fmt.Errorf("pid %d: sched_getattr: %w", tid, err)
+	}
+	r.Policy = attr.Policy
+	r.Priority = attr.Priority
+	r.Nice = attr.Nice
+	mask := make([]byte, 128)
+	n, _, e := unix.Syscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)), uintptr(unsafe.Pointer(&mask[0])))
+	if e != 0 {
+		return fmt.Errorf("pid %d: sched_getaffinity: %w", tid, e)
+	}
+	r.Affinity = littleEndianMask(mask[:n])
+	return nil
+}
+
+// littleEndianMask turns a mask of longs into bytes, lowest processors first.
+func littleEndianMask(mask []byte) []byte {
+	if !hostBigEndian {
+		return mask
+	}
+	size := int(unsafe.Sizeof(uintptr(0)))
+	out := make([]byte, len(mask))
+	for i := range mask {
+		out[i] = mask[i/size*size+size-1-i%size]
+	}
+	return out
+}

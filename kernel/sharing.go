@@ -1,0 +1,79 @@
+package kernel
+
+import (
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Types of kcmp(2).
+const (
+	kcmpOpenFile = 0
+	kcmpVM       = 1
+	kcmpFiles    = 2
+	kcmpFS       = 3
+	kcmpSighand  = 4
+)
+
+// kcmp compares what two tasks have. An argument may be an address, which must
+// stay in place meanwhile.
+//
+//go:uintptrescapes
+func kcmp(pid1, pid2, kind int, a, b uintptr) (int, error) {
+	c, _, e := unix.Syscall6(unix.SYS_KCMP, uintptr(pid1), uintptr(pid2), uintptr(kind), a, b, 0)
+	if e != 0 {
+		return 0, fmt.Errorf("kcmp (the kernel needs CONFIG_KCMP): %w", e)
+	}
+	return int(c), nil
+}
+
+// shared refuses what clone(2) can share and a restart would not share again:
+// threads that have unshared something, processes that share something.
+func (s *saver) shared(p *process) error {
+	for _, t := range p.tasks[1:] {
+		for _, k := range []struct {
+			kind int
+			what string
+		}{{kcmpFiles, "descriptors"}, {kcmpFS, "working directory"}} {
+			c, err := kcmp(p.leader().tid, t.tid, k.kind, 0, 0)
+			if err != nil {
+				return err
+			}
+			if c != 0 {
+				s.refuse(p, "thread", strconv.Itoa(t.tid), "it has "+k.what+" of its own (unshare)", "not supported yet")
+			}
+		}
+	}
+	for _, o := range s.tree.processes {
+		if o == p {
+			return nil
+		}
+		if o.zombie {
+			continue
+		}
+		for _, k := range []struct {
+			kind int
+			what string
+		}{{kcmpVM, "memory"}, {kcmpFiles, "descriptors"}, {kcmpFS, "working directory"}, {kcmpSighand, "signal handlers"}} {
+			c, err := kcmp(o.leader().tid, p.leader().tid, k.kind, 0, 0)
+			if err != nil {
+				return err
+			}
+			if c == 0 {
+				s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid), "not supported yet")
+			}
+		}
+	}
+	return nil
+}
+
+// checkNamespaces refuses a tree of several pid namespaces.
+func (s *saver) checkNamespaces() {
+	root := s.tree.processes[0]
+	for _, p := range s.tree.processes[1:] {
+		if len(p.status.nspid) != len(root.status.nspid) {
+			s.refuse(p, "process", "", "it is in a pid namespace within the one of the tree", "checkpoint it alone, from inside")
+		}
+	}
+}

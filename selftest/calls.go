@@ -1,0 +1,267 @@
+package selftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"syscall"
+
+	"cr/regset"
+)
+
+// syscalls are the numbers of system calls that the tests make.
+type syscalls struct {
+	read, write, getpriority int
+
+	checkpoint, restart int
+
+	// The owners of the two numbers on kernels that have not the calls.
+	owners [2]string
+}
+
+func syscallsOf(abi regset.ABI) syscalls {
+	switch abi {
+	case regset.X86_64:
+		return syscalls{0, 1, 140, 313, 314, [2]string{"finit_module", "sched_setattr"}}
+	case regset.I386:
+		return syscalls{3, 4, 96, 333, 334, [2]string{"preadv", "pwritev"}}
+	}
+	return syscalls{3, 4, 96, 319, 320, [2]string{"perf_event_open", "preadv"}}
+}
+
+// request is a system call that a program of targets/common/call.S is told to
+// make.
+type request struct {
+	name string // for messages
+	nr   int
+	args [6]int64
+	data []byte // what the call reads from descriptor 0
+}
+
+// bytes is the request as the program reads it.
+func (r *request) bytes(abi regset.ABI) []byte {
+	w := abi.WordSize()
+	b := number(abi.Order(), w, uint64(r.nr))
+	for _, a := range r.args {
+		b = append(b, number(abi.Order(), w, uint64(a))...)
+	}
+	return append(append(b, make([]byte, w)...), r.data...)
+}
+
+// caller is a program that makes calls, before it is started.
+type caller struct {
+	t     *T
+	prog  *program
+	regs  []Reg
+	files []*os.File // its descriptors from 3 on
+	user  *syscall.Credential
+
+	// plain is a caller to which the two calls are not offered.
+	plain bool
+}
+
+func (t *T) caller(abi regset.ABI, files ...*os.File) *caller {
+	p, err := unpack(t.run.dir, abi, "call")
+	t.must(err)
+	return &caller{t: t, prog: p, regs: callRegs(abi, p.symbol), files: files}
+}
+
+// callRegs lists the registers after a call, which changes no others than any
+// system call does, and the checksum of memory.
+func callRegs(abi regset.ABI, symbol func(string) uint64) []Reg {
+	regs := class(abi, "gpr").Regs(abi, symbol)
+	for i := range regs {
+		switch regs[i].Name {
+		case "r10", "r8", "r9", "esi", "edi", "ebp":
+			regs[i].clobbered() // arguments; of powerpc's sc anyway
+		}
+	}
+	l := &layout{abi: abi, regs: regs}
+	sum := uint64(checksum(abi.Order(), pattern(abi.Order(), 0, 1024, 0)))
+	l.fixed("checksum of memory", 4, sum, sum)
+	return l.regs
+}
+
+// start starts the program, which makes the calls one after the other.
+func (c *caller) start(requests []request) *process {
+	var in bytes.Buffer
+	for i := range requests {
+		in.Write(requests[i].bytes(c.prog.abi))
+	}
+	argv := []string{c.prog.path}
+	if !c.plain {
+		argv = c.t.underCalls(argv)
+	}
+	return c.t.launch(c.prog.class, argv, func(p *process) {
+		p.cmd.Stdin = &in
+		p.cmd.ExtraFiles = c.files
+		if c.user != nil {
+			p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.user}
+		}
+	})
+}
+
+// results are the results of calls that all return, to a caller that is as it
+// was.
+func (c *caller) results(requests []request) []int64 {
+	t := c.t
+	p := c.start(requests)
+	p.succeed()
+	dumps := c.dumps(p, len(requests))
+	results := make([]int64, len(dumps))
+	for i, d := range dumps {
+		results[i] = d.result
+		for _, line := range compare(c.prog.abi, c.regs, d.body, afterCall) {
+			t.Errorf("after %s: %s", requests[i].name, line)
+		}
+	}
+	if text := p.complaint(); text != "" {
+		t.Logf("%s%s", p.name, text)
+	}
+	return results
+}
+
+func (c *caller) dumps(p *process, n int) []dump {
+	dumps, err := parseDumps(c.prog.abi, p.out.Bytes(), size(c.regs))
+	c.t.must(err)
+	if len(dumps) != n {
+		c.t.Fatalf("%s: %d calls returned, not %d%s", p.name, len(dumps), n, p.complaint())
+	}
+	return dumps
+}
+
+// callCase checks what the calls do when a program makes them, and that their
+// numbers still have their old meaning.
+func callCase(abi regset.ABI) Case {
+	return Case{Name: "call", Tests: []Test{
+		{"checkpoint", func(t *T) { testCheckpointCall(t, abi) }},
+		{"restart", func(t *T) { testRestartCall(t, abi) }},
+		{"owners", func(t *T) { testOwners(t, abi) }},
+	}}
+}
+
+// testCheckpointCall: the call returns an identifier, and 0 in the task that is
+// restarted; else it changes nothing.
+func testCheckpointCall(t *T, abi regset.ABI) {
+	image := t.create("image")
+	c := t.caller(abi, image)
+	nr := syscallsOf(abi).checkpoint
+	if got := c.results([]request{{name: "checkpoint", nr: nr, args: [6]int64{0, 3, 0}}}); got[0] <= 0 {
+		t.Fatalf("checkpoint returned %d, no identifier", got[0])
+	}
+	restart := t.start("cr restart", t.cr("restart", image.Name()))
+	restart.succeed()
+	d := c.dumps(restart, 1)[0]
+	if d.result != 0 {
+		t.Errorf("checkpoint returned %d in the restarted task", d.result)
+	}
+	for _, line := range compare(abi, c.regs, d.body, afterCall) {
+		t.Errorf("restarted: %s", line)
+	}
+}
+
+// testRestartCall: a program turns itself into another one that was
+// checkpointed.
+func testRestartCall(t *T, abi regset.ABI) {
+	gpr := t.registers(class(abi, "gpr"), abi)
+	image, err := os.Open(gpr.checkpointSelf())
+	t.must(err)
+	defer image.Close()
+	c := t.caller(abi, image)
+	p := c.start([]request{{name: "restart", nr: syscallsOf(abi).restart, args: [6]int64{0, 3, 0}}})
+	p.succeed()
+	gpr.check("restarted", p.out.Bytes(), afterCall, 0)
+}
+
+// testOwners makes the system calls that have the numbers on kernels without
+// the two calls, with and without `cr run`: the results must be the same.
+func testOwners(t *T, abi regset.ABI) {
+	var results [2][]int64
+	var written [2][]byte
+	requests, want := ownerRequests(t, abi)
+	for i := range results {
+		in, out := t.create("in"), t.create("out")
+		_, err := in.WriteString(fileContents)
+		t.must(err)
+		c := t.caller(abi, in, out)
+		c.plain = i == 0
+		results[i] = c.results(requests)
+		written[i], err = os.ReadFile(out.Name())
+		t.must(err)
+	}
+	for i := range requests {
+		plain, under := results[0][i], results[1][i]
+		if plain != under {
+			t.Errorf("%s: %d under cr run, %d without", requests[i].name, under, plain)
+		}
+		if w, ok := want[i]; ok && under != w {
+			t.Errorf("%s: want %d got %d", requests[i].name, w, under)
+		}
+	}
+	if !bytes.Equal(written[0], written[1]) {
+		t.Errorf("written: %q under cr run, %q without", written[1], written[0])
+	}
+	t.Logf("%v: %v, written %q", syscallsOf(abi).owners, results[1], written[1])
+}
+
+// ownerRequests are calls of the numbers' owners with pointers in memory of the
+// program. Want has the results that are known, by request.
+func ownerRequests(t *T, abi regset.ABI) (requests []request, want map[int]int64) {
+	p, err := unpack(t.run.dir, abi, "call")
+	t.must(err)
+	memory := int64(p.symbol("memory"))
+	const piece = 16
+	order, w := abi.Order(), abi.WordSize()
+	sys := syscallsOf(abi)
+	iov := append(number(order, w, uint64(memory)+256), number(order, w, piece)...)
+	load := func(data []byte) request {
+		return request{name: "read", nr: sys.read, args: [6]int64{0, memory, int64(len(data))}, data: data}
+	}
+	show := request{name: "write", nr: sys.write, args: [6]int64{4, memory + 256, piece}}
+	const position = 5
+	preadv := func(nr int) request {
+		return request{name: "preadv", nr: nr, args: [6]int64{3, memory, 1, position, 0}}
+	}
+	switch abi {
+	case regset.X86_64:
+		return []request{
+			{name: "finit_module", nr: sys.checkpoint, args: [6]int64{3, memory, 0}},
+			load(schedAttr(order)),
+			{name: "sched_setattr", nr: sys.restart, args: [6]int64{0, memory, 0}},
+			{name: "getpriority", nr: sys.getpriority},
+		}, map[int]int64{1: 48, 2: 0, 3: 20 - nice}
+	case regset.I386:
+		pwritev := request{name: "pwritev", nr: sys.restart, args: [6]int64{4, memory, 1, 3, 0}}
+		return []request{load(iov), preadv(sys.checkpoint), pwritev}, map[int]int64{0: int64(len(iov)), 1: piece, 2: piece}
+	}
+	perf := perfAttr(order)
+	return []request{
+		load(perf),
+		{name: "perf_event_open", nr: sys.checkpoint, args: [6]int64{memory, 0, -1, -1, 0}},
+		load(iov),
+		preadv(sys.restart),
+		show,
+	}, map[int]int64{0: int64(len(perf)), 2: int64(len(iov)), 3: piece, 4: piece}
+}
+
+// nice is the nice value that the programs set.
+const nice = 5
+
+// schedAttr is a struct sched_attr: SCHED_OTHER and a nice value.
+func schedAttr(order binary.ByteOrder) []byte {
+	b := make([]byte, 48)
+	order.PutUint32(b, uint32(len(b)))
+	order.PutUint32(b[16:], nice)
+	return b
+}
+
+// perfAttr is a struct perf_event_attr, in its first size: the task clock, one
+// of the software events.
+func perfAttr(order binary.ByteOrder) []byte {
+	const software, taskClock = 1, 1
+	b := make([]byte, 64)
+	order.PutUint32(b, software)
+	order.PutUint32(b[4:], uint32(len(b)))
+	order.PutUint64(b[8:], taskClock)
+	return b
+}

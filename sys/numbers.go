@@ -1,0 +1,4 @@
+package sys
+
+// Pair holds the numbers of the two calls.
+type Pair struct{ Checkpoint, Restart uintptr }

@@ -1,0 +1,92 @@
+// Command boot boots a guest whose user sits at its console.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"cr/vmtests"
+)
+
+func main() {
+	var c vmtests.Config
+	kernel := flag.String("kernel", "", "boot this `file` instead of the guest's own kernel")
+	flag.StringVar(&c.CPU, "cpu", "", "QEMU's `name` of the CPU, instead of the guest's own")
+	flag.StringVar(&c.Machine, "machine", "", "QEMU `machine` instead of the guest's own")
+	flag.StringVar(&c.Append, "append", "", "more for the kernel's `command line`")
+	flag.StringVar(&c.QEMU, "qemu", "", "QEMU `command` instead of the guest's own")
+	flag.StringVar(&c.Dir, "host", "", "`directory` that the guest sees as /host")
+	gdb := flag.Bool("gdb", false, "wait for gdb on port 1234 before the first instruction")
+	show := flag.Bool("show", false, "print the command, do not run it")
+	flag.Usage = usage
+	flag.Parse()
+	if flag.NArg() != 1 {
+		usage()
+		os.Exit(2)
+	}
+	if *gdb {
+		c.Args = append(c.Args, "-s", "-S")
+	}
+	c.Append += terminal()
+	if err := boot(flag.Arg(0), *kernel, c, *show); err != nil {
+		fmt.Fprintln(os.Stderr, "boot:", err)
+		os.Exit(1)
+	}
+}
+
+// terminal tells the guest of the terminal that its console is shown on.
+func terminal() string {
+	var params string
+	if term := os.Getenv("TERM"); term != "" {
+		params += " TERM=" + term
+	}
+	if size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 && size.Col > 0 {
+		params += fmt.Sprintf(" cr.tty=%dx%d", size.Row, size.Col)
+	}
+	return params
+}
+
+func usage() {
+	fmt.Fprintf(os.Stderr, "usage: boot [OPTION ...] GUEST\n\nGUEST is one of these, or the name of its kernel:\n  %s\n\n",
+		strings.Join(vmtests.Names(), "\n  "))
+	flag.PrintDefaults()
+}
+
+// boot becomes QEMU.
+func boot(name, kernel string, c vmtests.Config, show bool) error {
+	g, err := vmtests.Find(name)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	files, err := g.Build(ctx, kernel)
+	stop()
+	if err != nil {
+		return err
+	}
+	argv, err := g.Cmdline(files, c)
+	if err != nil {
+		return err
+	}
+	if show {
+		fmt.Println(vmtests.Quote(argv))
+		return nil
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fmt.Errorf("%w: run scripts/setup test", err)
+	}
+	if len(c.Args) > 0 {
+		fmt.Println("gdb: target remote :1234")
+	}
+	fmt.Printf("%s boots. Ctrl-A X ends it by force.\n", g.Name)
+	return syscall.Exec(path, argv, os.Environ())
+}

@@ -1,0 +1,145 @@
+package vmtests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"cr/vmtests/ktap"
+)
+
+// TestGuest runs the selftest in every guest. Its cases are subtests, as
+// TestGuest/ppc64-power9/vmx-32/self.
+func TestGuest(t *testing.T) {
+	for _, g := range Guests {
+		t.Run(g.Name, func(t *testing.T) {
+			if g.Slow && testing.Short() {
+				t.Skip("left out by -short")
+			}
+			t.Parallel()
+			vm, _ := start(t, g)
+			selftest(t, vm, flag.Lookup("test.run").Value.String())
+		})
+	}
+}
+
+// selftest runs cr selftest in a guest and reports its results as subtests.
+func selftest(t *testing.T, vm *VM, run string) {
+	argv := []string{"cr", "selftest"}
+	if only := pattern(run); only != "" {
+		argv = append(argv, "--run="+only)
+	}
+	ctx, alive, stop := watchdog(t.Context(), *idleFlag)
+	defer stop()
+
+	var stderr bytes.Buffer
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := vm.Run(ctx, Command{Argv: argv, Stdout: io.MultiWriter(w, alive), Stderr: io.MultiWriter(&stderr, alive)})
+		w.Close()
+		ended <- err
+	}()
+	failed := false
+	readErr := report(t, ktap.NewReader(r), &failed)
+	r.Close()
+	err := <-ended
+
+	// A failed test fails the selftest as a whole, which is no news.
+	var exit *ExitError
+	if errors.As(err, &exit) && failed && readErr == nil {
+		err = nil
+	}
+	if err := errors.Join(err, readErr); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(argv, " "), err, stderr.String())
+	}
+}
+
+// report makes each result a subtest and sets failed if one is not ok.
+func report(t *testing.T, results *ktap.Reader, failed *bool) error {
+	for {
+		res, err := results.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !res.OK {
+			*failed = true
+		}
+		subtest(t, res)
+	}
+}
+
+func subtest(t *testing.T, res *ktap.Result) {
+	t.Run(res.Name, func(t *testing.T) {
+		for i := range res.Subtests {
+			subtest(t, &res.Subtests[i])
+		}
+		notes := strings.Join(res.Diagnostics, "\n")
+		switch {
+		case res.Directive == "SKIP":
+			t.Skip(res.Reason)
+		case !res.OK && !t.Failed():
+			t.Error(strings.TrimSpace(strings.Join([]string{res.Directive, res.Reason, notes}, " ")))
+		case notes != "":
+			t.Log(notes)
+		}
+	})
+}
+
+// pattern makes, of the -run pattern of go test, the regular expression that
+// selects the same cases of the selftest. It selects more, or all, where that
+// is hard to say; go test makes the last choice.
+func pattern(run string) string {
+	_, run, _ = strings.Cut(run, "/") // the test
+	_, run, _ = strings.Cut(run, "/") // the guest
+	if run == "" {
+		return ""
+	}
+	var only strings.Builder
+	only.WriteString("^")
+	for i, part := range strings.Split(run, "/") {
+		if i > 0 {
+			only.WriteString("/")
+		}
+		begin, end := "[^/]*", "[^/]*"
+		if rest, ok := strings.CutPrefix(part, "^"); ok {
+			begin, part = "", rest
+		}
+		if rest, ok := strings.CutSuffix(part, "$"); ok {
+			end, part = "", rest
+		}
+		if strings.ContainsAny(part, `^$|\[]`) {
+			return ""
+		}
+		only.WriteString(begin + "(?:" + part + ")" + end)
+	}
+	only.WriteString("(/|$)")
+	return only.String()
+}
+
+// watchdog returns a context that ends when nothing has been written to alive
+// for so long.
+func watchdog(parent context.Context, limit time.Duration) (ctx context.Context, alive io.Writer, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("nothing for %v", limit)) })
+	return ctx, touch(func() { timer.Reset(limit) }), func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
+type touch func()
+
+func (f touch) Write(b []byte) (int, error) {
+	f()
+	return len(b), nil
+}

@@ -138,13 +138,18 @@ func (s *saver) ends() {
 	}
 }
 
-// stagePipeEnd opens one end of a pipe. Each open file of an end is one of its
-// own, as it was.
+// stagePipeEnd makes a pipe, for one open file of each of its ends. Others are
+// opened from those, to be open files of their own, as they were.
 func (rs *restarter) stagePipeEnd(f *image.File) error {
-	first := rs.pipes[f.Object] == [2]int{}
-	ends, err := rs.stagePipe(f.Object)
-	if err != nil {
-		return err
+	ends, made := rs.pipes[f.Object]
+	if !made {
+		var err error
+		if ends, err = rs.makePipe(f.Object); err != nil {
+			return err
+		}
+		if _, ok := rs.files[f.ID]; ok {
+			return nil
+		}
 	}
 	end := ends[0]
 	if f.Flags&unix.O_ACCMODE == unix.O_WRONLY {
@@ -155,29 +160,65 @@ func (rs *restarter) stagePipeEnd(f *image.File) error {
 		return err
 	}
 	rs.files[f.ID] = fd
-	if first {
-		return rs.fillPipe(ends[1], rs.img.Pipe(f.Object))
-	}
 	return nil
 }
 
-// stagePipe makes a pipe, once for all files that lead to it.
-func (rs *restarter) stagePipe(id uint32) ([2]int, error) {
-	if ends, ok := rs.pipes[id]; ok {
-		return ends, nil
+// pipeEnds finds the first open file of each end of a pipe.
+func (rs *restarter) pipeEnds(id uint32) [2]*image.File {
+	if rs.pipeFiles == nil {
+		rs.pipeFiles = make(map[uint32][2]*image.File)
+		for _, f := range rs.img.Files {
+			mode := f.Flags & unix.O_ACCMODE
+			if f.Kind != image.PipeEnd || mode == unix.O_RDWR {
+				continue
+			}
+			ends := rs.pipeFiles[f.Object]
+			if ends[mode] == nil {
+				ends[mode] = f
+				rs.pipeFiles[f.Object] = ends
+			}
+		}
 	}
+	return rs.pipeFiles[id]
+}
+
+// makePipe makes a pipe with what is in it.
+func (rs *restarter) makePipe(id uint32) ([2]int, error) {
 	var ends [2]int
+	files := rs.pipeEnds(id)
+	common := ^uint32(0)
+	for _, f := range files {
+		if f != nil {
+			common &= f.Flags&settable&^unix.O_APPEND | rs.cloexec(f)
+		} else {
+			common &^= settable
+		}
+	}
 	b := make(out, 8)
-	if _, err := rs.root.do(sysPipe2, b, unix.O_CLOEXEC); err != nil {
+	if _, err := rs.root.do(sysPipe2, b, common&(settable|unix.O_CLOEXEC)); err != nil {
 		return ends, err
 	}
 	order := rs.root.leader().abi.Order()
-	for i := range ends {
+	for i, f := range files {
 		ends[i] = int(order.Uint32(b[4*i:]))
-		rs.helper(ends[i])
+		if f == nil {
+			rs.helper(ends[i])
+			continue
+		}
+		rs.files[f.ID] = ends[i]
+		if flags := f.Flags & settable; flags != common&settable {
+			if _, err := rs.root.do(sysFcntl, ends[i], unix.F_SETFL, flags); err != nil {
+				return ends, err
+			}
+		}
+		if flag := rs.cloexec(f); flag != common&unix.O_CLOEXEC {
+			if _, err := rs.root.do(sysFcntl, ends[i], unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+				return ends, err
+			}
+		}
 	}
 	rs.pipes[id] = ends
-	return ends, nil
+	return ends, rs.fillPipe(ends[1], rs.img.Pipe(id))
 }
 
 // fillPipe gives a pipe its size and contents.

@@ -478,25 +478,74 @@ func (rs *restarter) shutDown() error {
 	return nil
 }
 
+// sendAtOnce is how much is put into the root process to be sent, in bytes.
+const sendAtOnce = 32 << 10
+
 // send makes the root process send a message from a socket, to an address or,
 // if that is nil, to its peer.
 func (rs *restarter) send(fd int, data, to []byte, files []uint32) error {
-	if len(files) > 0 {
-		return rs.sendFiles(fd, data, files)
+	var err error
+	switch {
+	case len(files) > 0:
+		err = rs.sendFiles(fd, data, files)
+	case len(data) > sendAtOnce:
+		err = rs.sendOwn(fd, data, to)
+	default:
+		_, err = rs.sendSome(fd, data, to)
 	}
-	const most = 32 << 10
-	if len(data) > most {
-		return rs.sendOwn(fd, data, to)
-	}
-	address := any(0)
-	if to != nil {
-		address = to
-	}
-	_, err := rs.root.do(sysSendto, fd, data, len(data), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, len(to))
 	if err != nil {
 		return fmt.Errorf("queue of a socket: %w", err)
 	}
 	return nil
+}
+
+// sendSome makes the root process send, and returns how much it has sent.
+func (rs *restarter) sendSome(fd int, data, to []byte) (int, error) {
+	address := any(0)
+	if to != nil {
+		address = to
+	}
+	n, err := rs.root.do(sysSendto, fd, data, len(data), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, len(to))
+	return int(n), err
+}
+
+// sendStream sends bytes whose boundaries do not matter. What was in the queues
+// of a connection can need more room when it is sent in other pieces.
+func (rs *restarter) sendStream(fd int, data []byte) error {
+	for grown := false; len(data) > 0; {
+		piece := data
+		if len(piece) > sendAtOnce {
+			piece = piece[:sendAtOnce]
+		}
+		n, err := rs.sendSome(fd, piece, nil)
+		if errors.Is(err, unix.EAGAIN) && !grown {
+			grown = true
+			if err := rs.growQueue(fd); err != nil {
+				return fmt.Errorf("queue of a socket: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("queue of a socket: %w", err)
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// growQueue doubles what may be on its way from a socket.
+func (rs *restarter) growQueue(fd int) error {
+	b := make(out, 4)
+	size := make(out, 4)
+	hostOrder.PutUint32(size, uint32(len(b)))
+	if _, err := rs.root.do(sysGetsockopt, fd, unix.SOL_SOCKET, unix.SO_SNDBUF, b, size); err != nil {
+		return err
+	}
+	_, err := rs.root.do(sysSetsockopt, fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, []byte(b), len(b))
+	if errors.Is(err, unix.EPERM) {
+		_, err = rs.root.do(sysSetsockopt, fd, unix.SOL_SOCKET, unix.SO_SNDBUF, []byte(b), len(b))
+	}
+	return err
 }
 
 // sendOwn sends a message that is too large to be put into the process.
@@ -506,22 +555,20 @@ func (rs *restarter) sendOwn(fd int, data, to []byte) error {
 		return err
 	}
 	defer unix.Close(own)
-	for len(data) > 0 {
-		address := uintptr(0)
-		if to != nil {
-			address = uintptr(unsafe.Pointer(&to[0]))
-		}
-		n, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(own), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, uintptr(len(to)))
-		if e == unix.EINTR {
-			continue
-		}
-		if e != 0 {
-			return fmt.Errorf("queue of a socket: %w", e)
-		}
-		data = data[n:]
+	address := uintptr(0)
+	if to != nil {
+		address = uintptr(unsafe.Pointer(&to[0]))
 	}
-	return nil
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(own), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, uintptr(len(to)))
+		if e == 0 {
+			return nil
+		}
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // sendFiles sends a message with descriptors.
@@ -556,10 +603,8 @@ func (rs *restarter) sendFiles(fd int, data []byte, files []uint32) error {
 	if err := r.mem.write(r.scratch, b); err != nil {
 		return err
 	}
-	if _, err := r.leader().call(sysSendmsg, uint64(fd), r.scratch, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("queue of a socket: %w", err)
-	}
-	return nil
+	_, err := r.leader().call(sysSendmsg, uint64(fd), r.scratch, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return err
 }
 
 // fileOf gives the file record of a socket record.

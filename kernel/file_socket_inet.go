@@ -406,7 +406,8 @@ func (rs *restarter) stageTCP(f *image.File, rec *image.Socket) error {
 		}
 		listener = rs.files[l.ID]
 	} else {
-		kind := &image.Socket{Family: server.Family, Type: server.Type, Protocol: server.Protocol, Name: server.Name}
+		kind := &image.Socket{Family: server.Family, Type: server.Type, Protocol: server.Protocol, Name: server.Name,
+			Options: server.Options} // a connection inherits them
 		fd, err := rs.newSocket(nil, kind)
 		if err != nil {
 			return err

@@ -54,7 +54,6 @@ func (rs *restarter) stageNetlink(f *image.File, rec *image.Socket) error {
 		return nil
 	}
 	name := append([]byte(nil), rec.Name[:size]...)
-	hostOrder.PutUint32(name[8:], 0) // groups are options
 	_, err = rs.root.do(sysBind, fd, name, size)
 	if errors.Is(err, unix.EADDRINUSE) {
 		hostOrder.PutUint32(name[4:], 0)

@@ -285,10 +285,8 @@ func (rs *restarter) stageWidow(f *image.File, rec *image.Socket) error {
 	if err := rs.setOptions(fd, rec, false); err != nil {
 		return err
 	}
-	for _, m := range rec.Messages {
-		if err := rs.send(ghost, m.Data, nil, m.Files); err != nil {
-			return err
-		}
+	if err := rs.sendMessages(ghost, rec); err != nil {
+		return err
 	}
 	_, err = rs.root.do(sysClose, ghost)
 	return err
@@ -531,19 +529,26 @@ func (rs *restarter) finishUnix(f *image.File, rec *image.Socket) error {
 	if rec.Peer == 0 {
 		return nil // a widow has got its messages
 	}
-	from := rs.fileOf(rec.Peer)
+	if err := rs.sendMessages(rs.files[rs.fileOf(rec.Peer).ID], rec); err != nil {
+		return err
+	}
+	return rs.unlinkGone(rec)
+}
+
+// sendMessages fills the queue of a socket from its other end.
+func (rs *restarter) sendMessages(from int, rec *image.Socket) error {
 	for _, m := range rec.Messages {
+		err := error(nil)
 		if rec.Type == unix.SOCK_STREAM && len(m.Files) == 0 {
-			if err := rs.sendStream(rs.files[from.ID], m.Data); err != nil {
-				return err
-			}
-			continue
+			err = rs.sendStream(from, m.Data)
+		} else {
+			err = rs.send(from, m.Data, nil, m.Files)
 		}
-		if err := rs.send(rs.files[from.ID], m.Data, nil, m.Files); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	return rs.unlinkGone(rec)
+	return nil
 }
 
 // unlinkGone removes the file of a listening socket that had none any more.
@@ -555,22 +560,6 @@ func (rs *restarter) unlinkGone(rec *image.Socket) error {
 		if b == rec {
 			return rs.unlinkSocket(rec)
 		}
-	}
-	return nil
-}
-
-// sendStream sends bytes whose boundaries do not matter.
-func (rs *restarter) sendStream(fd int, data []byte) error {
-	const most = 32 << 10
-	for len(data) > 0 {
-		n := len(data)
-		if n > most {
-			n = most
-		}
-		if err := rs.send(fd, data[:n], nil, nil); err != nil {
-			return err
-		}
-		data = data[n:]
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type fileRestarter struct {
 	closeOnExec map[uint32]bool // whether that is closed on exec
 	helpers     []int           // descriptors that are needed while others are staged
 	pipes       map[uint32][2]int
+	pipeFiles   map[uint32][2]*image.File
 	masters     map[uint32]int // of pseudoterminals
 	shmFiles    map[uint32]*stagedShm
 	filling     *stagedShm // which is being filled

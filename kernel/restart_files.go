@@ -425,37 +425,17 @@ func (rs *restarter) commitFiles(r *reborn) error {
 	return rs.lockRecords(r, table)
 }
 
-// placeFiles puts the open files of a table at their descriptors. One that is
-// where another one shall be is moved out of the way first.
+// placeFiles puts the open files of a table at their descriptors.
 func (rs *restarter) placeFiles(r *reborn, table *image.Files) error {
-	at := make(map[uint32]int, len(table.FDs)) // where each file is
-	lies := make(map[int]uint32)               // what lies where
+	var moves []move
+	flags := make(map[int]uint32, len(table.FDs))
 	for _, fd := range table.FDs {
-		now := rs.fileAt(r, fd.File)
-		at[fd.File], lies[now] = now, fd.File
-	}
-	for _, fd := range table.FDs {
-		n := int(fd.Number)
-		other, taken := lies[n]
-		if !taken || other == fd.File || at[other] != n {
-			continue
-		}
-		up, err := r.do(sysFcntl, n, unix.F_DUPFD_CLOEXEC, rs.base)
-		if err != nil {
-			return err
-		}
-		at[other] = int(up)
-	}
-	for _, fd := range table.FDs {
-		n, from := int(fd.Number), at[fd.File]
-		flag := uint32(0)
+		n, from, flag := int(fd.Number), rs.fileAt(r, fd.File), uint32(0)
 		if fd.CloExec {
 			flag = unix.O_CLOEXEC
 		}
 		if n != from {
-			if _, err := r.do(sysDup3, from, n, flag); err != nil {
-				return err
-			}
+			moves, flags[n] = append(moves, move{from, n}), flag
 			continue
 		}
 		if f := rs.img.File(fd.File); rs.external(f) || rs.cloexec(f) != flag {
@@ -466,6 +446,74 @@ func (rs *restarter) placeFiles(r *reborn, table *image.Files) error {
 			if _, err := r.do(sysFcntl, n, unix.F_SETFD, mode); err != nil {
 				return err
 			}
+		}
+	}
+	return arrange(moves, func(from, to int) error {
+		_, err := r.do(sysDup3, from, to, flags[to])
+		return err
+	}, func(fd int) (int, error) {
+		up, err := r.do(sysFcntl, fd, unix.F_DUPFD_CLOEXEC, rs.base)
+		return int(up), err
+	})
+}
+
+// move is the way of an open file from one descriptor to another.
+type move struct{ from, to int }
+
+// arrange makes moves, each to another place, in an order in which nothing is
+// overwritten that is still to be moved. Where moves go in a circle, one place
+// is put away first.
+func arrange(moves []move, dup func(from, to int) error, away func(fd int) (int, error)) error {
+	uses := make(map[int]int, len(moves))   // how many moves from a place are still to be made
+	from := make(map[int][]int, len(moves)) // moves from a place
+	into := make(map[int]int, len(moves))   // move that ends at a place
+	for i, m := range moves {
+		uses[m.from]++
+		from[m.from] = append(from[m.from], i)
+		into[m.to] = i
+	}
+	done := make([]bool, len(moves))
+	makeMove := func(i int) error {
+		// One move can free the place for the next.
+		for {
+			m := moves[i]
+			if err := dup(m.from, m.to); err != nil {
+				return err
+			}
+			done[i] = true
+			uses[m.from]--
+			next, ok := into[m.from]
+			if !ok || done[next] || uses[m.from] > 0 {
+				return nil
+			}
+			i = next
+		}
+	}
+	for i := range moves {
+		if !done[i] && uses[moves[i].to] == 0 {
+			if err := makeMove(i); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range moves {
+		if done[i] {
+			continue
+		}
+		at := moves[i].to
+		free, err := away(at)
+		if err != nil {
+			return err
+		}
+		for _, j := range from[at] {
+			if !done[j] {
+				moves[j].from = free
+				uses[free]++
+			}
+		}
+		uses[at] = 0
+		if err := makeMove(i); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -131,6 +131,6 @@ func (p *process) task(prog *program) int {
 
 // exited reports whether the process is a zombie.
 func (p *process) exited() bool {
-	state, err := stateOf(p.pid())
-	return err != nil || state == 'Z'
+	_, err := stateOf(p.pid())
+	return err != nil || isZombie(p.pid())
 }

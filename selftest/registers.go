@@ -104,7 +104,11 @@ func (r *registers) restartSpinning(image string) {
 
 // self lets the program checkpoint itself.
 func (r *registers) self() {
-	image := r.checkpointSelf()
+	r.restartSelf(r.checkpointSelf())
+}
+
+// restartSelf restarts the image of a program that checkpointed itself.
+func (r *registers) restartSelf(image string) {
 	restart := r.t.start("cr restart", r.t.cr("restart", image))
 	restart.succeed()
 	r.check("restarted", restart.out.Bytes(), afterCall, 0)

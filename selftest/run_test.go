@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -133,6 +134,23 @@ func TestRunEndsHang(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, syscall.ESRCH, syscall.Kill(pid, 0), "pid %d, %s", pid, p[2])
 	}
+}
+
+// TestAwaitSpinOfTheDead: a program that ends without having come to its spin
+// is not waited for.
+func TestAwaitSpinOfTheDead(t *testing.T) {
+	abis, _, err := abis(t.TempDir())
+	if err != nil {
+		t.Skip(err)
+	}
+	p, err := unpack(t.TempDir(), abis[0], "gpr")
+	require.NoError(t, err)
+	cmd := exec.Command(p.path, "self")
+	require.NoError(t, cmd.Start())
+	begin := time.Now()
+	require.ErrorIs(t, awaitSpin(cmd.Process.Pid, p, begin.Add(time.Minute)), errExited)
+	require.Less(t, time.Since(begin), 30*time.Second)
+	require.Error(t, cmd.Wait(), "it has no standard output")
 }
 
 func TestList(t *testing.T) {

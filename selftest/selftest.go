@@ -37,6 +37,10 @@ type Config struct {
 	// Native says that the kernel has the two calls itself.
 	Native bool
 
+	// Save and Load make halves of tests, on two machines: Save is a directory
+	// where programs and their images are left, Load one where they are found.
+	Save, Load string
+
 	// Verbose shows the diagnostics of tests that pass, too.
 	Verbose bool
 }
@@ -136,7 +140,14 @@ func (r *run) cases() (selected []Case, notBuilt []error, err error) {
 		if abi.WordSize() < runs[0].WordSize() {
 			suffix = "-32"
 		}
-		for _, c := range r.casesOf(abi) {
+		list := r.casesOf(abi)
+		switch {
+		case r.Save != "":
+			suffix, list = "", r.saveCases(abi)
+		case r.Load != "":
+			suffix, list = "", r.loadCases(abi)
+		}
+		for _, c := range list {
 			c.Name += suffix
 			if c.Tests = r.matching(&c); len(c.Tests) > 0 {
 				selected = append(selected, c)

@@ -122,6 +122,8 @@ func awaitSpin(pid int, p *program, limit time.Time) error {
 		switch {
 		case errors.Is(err, syscall.ESRCH), errors.Is(err, errExited):
 			return err
+		case err != nil && isZombie(pid):
+			return fmt.Errorf("%d: %w", pid, errExited)
 		case err == nil && at == spin:
 			return nil
 		case time.Now().After(limit):
@@ -210,6 +212,11 @@ func stateOf(pid int) (byte, error) {
 		return 0, err
 	}
 	return f[0][0], nil
+}
+
+func isZombie(pid int) bool {
+	state, err := stateOf(pid)
+	return err == nil && state == 'Z'
 }
 
 // awaitState waits until a process is in a state.

@@ -29,12 +29,14 @@ var selftestCommand = &command{
 		list := flags.Bool("list", false, "list the tests and run none")
 		verbose := flags.BoolP("verbose", "v", false, "show diagnostics of tests that pass, too")
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")
+		save := flags.String("save", "", "only checkpoint, and leave programs and images in `DIR`")
+		load := flags.String("load", "", "only restart what --save, on another machine, has left in `DIR`")
 		native := flags.Bool("native", false, "test the calls of the kernel itself: offer programs none")
 		return func(args []string) (int, error) {
 			if len(args) != 0 {
 				return 0, usageError("it takes no arguments")
 			}
-			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native}
+			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load}
 			if *match != "" {
 				re, err := regexp.Compile(*match)
 				if err != nil {

@@ -7,9 +7,10 @@
 #include <linux/mman.h>
 #include "cr.inc"
 
-#define MAPPED 0x20000000
-#define SHARED 0x20100000
-#define RDONLY 0x20200000
+/* Below the program, where no heap comes, wherever it begins. */
+#define MAPPED 0x100000
+#define SHARED 0x200000
+#define RDONLY 0x300000
 
 	.macro map at, size, flags
 	sys	__NR_MMAP, \at, \size, PROT_READ|PROT_WRITE, MAP_ANONYMOUS|MAP_FIXED|\flags, -1

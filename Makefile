@@ -25,7 +25,7 @@ test:
 	scripts/kernels ppc32 ppc64 x86_64
 	$(MAKE) lint ppc32
 	go test -timeout 20m $(PURE)
-	go test -timeout 5m ./kernel -run '^Test(Spans|Space|Layout|Sigset|ParseArea|ReadProc|StubELF|JumpTo|Filter|Errno)'
+	go test -timeout 5m ./kernel -run '^Test(Spans|Space|Layout|Sigset|Siginfo|ParseArea|ReadProc|StubELF|JumpTo|Filter|Errno)'
 	@# Other users run it too, so it lies where they may go.
 	dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && chmod 755 "$$dir" && go build -o "$$dir/cr" ./cmd/cr && "$$dir/cr" selftest
 	go test -timeout 40m ./vmtests -run '$(GUESTS)'

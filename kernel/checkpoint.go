@@ -27,6 +27,8 @@ type CheckpointOptions struct {
 	Caller   int
 	Answered *bool
 
+	call *notification // the call that Caller waits in, if it is known
+
 	Kill bool // end the processes once the image is whole
 	Stop bool // leave the processes stopped, as by SIGSTOP
 
@@ -71,6 +73,7 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 
 // saver makes an image of a frozen tree.
 type saver struct {
+	waiting bool // the caller has been found waiting in its call
 	tree    *tree
 	options CheckpointOptions
 	img     *image.Image
@@ -209,7 +212,7 @@ func (s *saver) leave(id uint64, err error) error {
 	}
 	for _, p := range s.tree.processes {
 		for _, t := range p.tasks {
-			if t.tid == s.options.Caller && t.saved != nil {
+			if t.tid == s.options.Caller && s.waiting {
 				result := int64(id)
 				if err != nil {
 					result = -int64(Errno(err))
@@ -311,6 +314,10 @@ func (s *saver) cpus(p *process) error {
 			return err
 		}
 		if t.tid == s.options.Caller {
+			if call := s.options.call; call != nil && !t.inCall(call) {
+				return fmt.Errorf("pid %d waits no longer: %w", t.tid, unix.EINTR)
+			}
+			s.waiting = true
 			regs := append([]byte(nil), t.entry...)
 			t.arch.SetResult(t.abi, regs, 0)
 			state.Put(regset.PRSTATUS, regs)

@@ -87,12 +87,13 @@ func peekPipe(fd, size int) ([]byte, error) {
 	if _, err := unix.FcntlInt(uintptr(copied[1]), unix.F_SETPIPE_SZ, size); err != nil {
 		return nil, fmt.Errorf("make room for a pipe's contents: %w", err)
 	}
-	n, err := unix.Tee(fd, copied[1], size, unix.SPLICE_F_NONBLOCK)
-	if err == unix.EAGAIN || n == 0 && err == nil {
+	// unix.Tee of golang.org/x/sys takes a result of 64 bits from 32-bit kernels.
+	n, _, e := unix.Syscall6(unix.SYS_TEE, uintptr(fd), uintptr(copied[1]), uintptr(size), unix.SPLICE_F_NONBLOCK, 0, 0)
+	if e == unix.EAGAIN || n == 0 && e == 0 {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("contents of the pipe: %w", err)
+	if e != 0 {
+		return nil, fmt.Errorf("contents of the pipe: %w", e)
 	}
 	data := make([]byte, n)
 	for at := 0; at < len(data); {

@@ -210,7 +210,7 @@ func (s *Intercept) checkpoint(n *notification, c *caller) (id int64, answered b
 	if flags&^sys.Tree != 0 {
 		return 0, false, fmt.Errorf("flags %#x: %w", flags, unix.EINVAL)
 	}
-	o := CheckpointOptions{Tree: flags&sys.Tree != 0, Caller: c.tid, Answered: &answered, Creator: s.Creator}
+	o := CheckpointOptions{Tree: flags&sys.Tree != 0, Caller: c.tid, Answered: &answered, call: n, Creator: s.Creator}
 	target, err := c.resolve(pid)
 	if err != nil {
 		return 0, false, err
@@ -361,5 +361,5 @@ func (s *Intercept) restart(n *notification, c *caller) (answered bool, err erro
 		return false, err
 	}
 	defer f.close()
-	return RestartInto(c.tid, f, RestartOptions{ID: id})
+	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n})
 }

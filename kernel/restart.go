@@ -18,6 +18,8 @@ import (
 type RestartOptions struct {
 	ID uint64 // the checkpoint that the image must be of; 0: any
 
+	call *notification // the call that the task waits in, if it is known
+
 	// Force restarts even where files differ from what they were.
 	Force bool
 
@@ -109,12 +111,20 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	p := rs.tree.processes[0]
 	var caller *task
 	for _, t := range p.tasks {
-		if err := t.hold(); err != nil {
-			rs.tree.thaw()
-			return false, err
-		}
 		if t.tid == tid {
 			caller = t
+		}
+	}
+	if caller == nil || o.call != nil && !caller.inCall(o.call) {
+		return true, firstError(rs.tree.thaw(), fmt.Errorf("pid %d waits no longer: %w", tid, unix.EINTR))
+	}
+	for _, t := range p.tasks {
+		if err := t.hold(); err != nil {
+			for _, t := range p.tasks {
+				_ = t.release() // it may be what has failed
+			}
+			rs.tree.thaw()
+			return false, err
 		}
 	}
 	err = rs.restart(p)

@@ -59,8 +59,10 @@ func (rs *restarter) commitMM(r *reborn) error {
 	}
 	exe := r.exe
 	err := set(len(m.Auxv), exe)
-	if errors.Is(err, unix.EPERM) {
-		// The link to the program file is for those with CAP_CHECKPOINT_RESTORE.
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) {
+		// The link to the program file is for those with CAP_CHECKPOINT_RESTORE,
+		// and stays where the file that it leads to is mapped again: there it is
+		// right already.
 		exe = -1
 		err = set(len(m.Auxv), exe)
 	}

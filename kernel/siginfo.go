@@ -17,10 +17,12 @@ import (
 // bit tasks, in bytes.
 type siginfoField struct{ off32, size32, off64, size64 int }
 
+// Of a sigval a 32-bit task gets si_int, which is at its beginning in either
+// byte order.
 var siginfoLayouts = struct{ kill, timer, rt, child, fault, poll []siginfoField }{
 	kill:  []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}},
-	timer: []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}, {20, 4, 24, 8}},
-	rt:    []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}, {20, 4, 24, 8}},
+	timer: []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}, {20, 4, 24, 4}},
+	rt:    []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}, {20, 4, 24, 4}},
 	child: []siginfoField{{12, 4, 16, 4}, {16, 4, 20, 4}, {20, 4, 24, 4}, {24, 4, 32, 8}, {28, 4, 40, 8}},
 	fault: []siginfoField{{12, 4, 16, 8}},
 	poll:  []siginfoField{{12, 4, 16, 8}, {16, 4, 24, 4}},

@@ -155,15 +155,16 @@ func restartedBy(cmd *exec.Cmd) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	err = t.echo()
+	if err := t.echo(); err != nil {
+		t.kill()
+		return s, err
+	}
 	s.wall = time.Since(start)
-	if e := t.stop(); err == nil {
-		err = e
+	if err := t.stop(); err != nil {
+		return s, err
 	}
-	if err == nil {
-		s.spent(cmd.ProcessState)
-	}
-	return s, err
+	s.spent(cmd.ProcessState)
+	return s, nil
 }
 
 // copyIn measures the limit of a restart, with a process of its own to fill.

@@ -117,6 +117,9 @@ func (t *target) echo() error {
 	if _, err := t.in.Write([]byte("x")); err != nil {
 		return err
 	}
+	if err := t.out.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := t.out.Read(make([]byte, 1)); err != nil {
 		return fmt.Errorf("the target does not answer: %w", err)
 	}
@@ -140,6 +143,15 @@ func (t *target) longestEcho(stop <-chan struct{}) (longest time.Duration, err e
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// patience is how long a target may take to answer.
+const patience = 2 * time.Minute
+
+// kill ends the target where it does not end by itself.
+func (t *target) kill() {
+	_ = t.cmd.Process.Kill() // it may have ended
+	t.stop()
 }
 
 // stop lets the target end, and returns how it did.

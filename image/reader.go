@@ -138,15 +138,6 @@ func (r *Reader) Next() (*Pages, error) {
 	return nil, io.EOF
 }
 
-// Exchange gives the reader another buffer, which may be nil, for the data of
-// the next call of Next. The one that holds the data of the last call is
-// returned and belongs to the caller.
-func (r *Reader) Exchange(buf []byte) []byte {
-	old := r.buf
-	r.buf = buf
-	return old
-}
-
 // small reads the payload of a record and its fields.
 func (r *Reader) small(h head, start int64, rec record) error {
 	payload, err := r.payload(h, start, maxRecord)

@@ -46,6 +46,8 @@ func (m *Image) Validate() error {
 type validator struct {
 	m    *Image
 	word map[uint32]int // word size of each MM's tasks
+
+	sockets map[uint32]bool // those that are an open file
 }
 
 func (v *validator) header() error {

@@ -68,11 +68,24 @@ func (v *validator) anonymous(f *File) error {
 	return nil
 }
 
+// afUnix is AF_UNIX.
+const afUnix = 1
+
 // maxSockaddr is the size of struct sockaddr_storage in bytes.
 const maxSockaddr = 128
 
 // fileObjects checks the records that open files refer to.
 func (v *validator) fileObjects() error {
+	v.sockets = make(map[uint32]bool)
+	for _, f := range v.m.Files {
+		if f.Kind != SocketFD {
+			continue
+		}
+		if v.sockets[f.Object] {
+			return invalid(TagFile, f.ID, "socket %d is another open file too", f.Object)
+		}
+		v.sockets[f.Object] = true
+	}
 	for _, s := range v.m.Sockets {
 		if err := v.socket(s); err != nil {
 			return err
@@ -126,13 +139,13 @@ func (v *validator) socket(s *Socket) error {
 	}
 	if s.Peer != 0 {
 		p := v.m.Socket(s.Peer)
-		if p == nil || p.Family != s.Family || p.Type != s.Type {
+		if p == nil || !v.sockets[s.Peer] || p.Type != s.Type || (p.Family == afUnix) != (s.Family == afUnix) {
 			return bad("peer %d is missing, or of another kind", s.Peer)
 		}
 	}
 	for _, id := range s.Pending {
-		if err := v.refer(TagSocket, s.ID, TagSocket, id); err != nil {
-			return err
+		if !v.sockets[id] {
+			return bad("socket %d, which waits, is missing", id)
 		}
 	}
 	for _, m := range s.Messages {
@@ -144,10 +157,8 @@ func (v *validator) socket(s *Socket) error {
 				return err
 			}
 		}
-		if m.Sender != 0 {
-			if err := v.refer(TagSocket, s.ID, TagSocket, m.Sender); err != nil {
-				return err
-			}
+		if m.Sender != 0 && !v.sockets[m.Sender] {
+			return bad("sender %d is missing", m.Sender)
 		}
 	}
 	return nil

@@ -77,15 +77,6 @@ func (w *Writer) record(r record) error {
 // data holds the runs one behind the other, at most MaxPages in all. The data
 // lies page aligned in the stream.
 func (w *Writer) Pages(owner uint32, shm bool, list []Run, data []byte) error {
-	return w.SummedPages(owner, shm, list, data, Checksum(data))
-}
-
-// Checksum is the checksum of a piece of memory that SummedPages takes.
-func Checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
-
-// SummedPages is Pages for those who have the checksum of the data already: it
-// can be computed while the piece before is written.
-func (w *Writer) SummedPages(owner uint32, shm bool, list []Run, data []byte, sum uint32) error {
 	if w.err != nil {
 		return w.err
 	}
@@ -96,7 +87,7 @@ func (w *Writer) SummedPages(owner uint32, shm bool, list []Run, data []byte, su
 		return err
 	}
 	pad := (w.pageSize - (w.offset+headSize)%w.pageSize) % w.pageSize
-	w.head(&head{tag: TagPages, length: uint64(len(data)), pad: uint32(pad), sum: sum})
+	w.head(&head{tag: TagPages, length: uint64(len(data)), pad: uint32(pad), sum: crc32.Checksum(data, castagnoli)})
 	w.write(w.zeros[:pad])
 	if w.err == nil {
 		w.err = w.w.Flush()

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -47,7 +46,7 @@ func describe() (*regset.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := layout{hostOrder, int(unsafe.Sizeof(uintptr(0)))}
+	l := ownLayout
 	for i := 0; (i+2)*l.word <= len(auxv); i += 2 {
 		v := l.long(auxv, i+1)
 		switch l.long(auxv, i) {

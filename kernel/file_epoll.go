@@ -117,6 +117,12 @@ func (s *saver) epollTarget(d *openDescriptor, t *epollLine) (uint32, error) {
 		const kcmpEpollTFD = 7
 		return kcmp(o.pid, d.pid, kcmpEpollTFD, uintptr(o.fd), uintptr(unsafe.Pointer(&slot)))
 	}
+	// Most often it is where it was.
+	if id, ok := s.numbers[openNumber{d.pid, int(t.Number)}]; ok {
+		if c, err := compare(openFile{d.pid, int(t.Number), id}); err == nil && c == 0 {
+			return id, nil
+		}
+	}
 	low, high := 0, len(list)
 	for low < high {
 		mid := (low + high) / 2

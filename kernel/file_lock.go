@@ -122,17 +122,16 @@ func (l layout) flock(k *image.Lock, align int) []byte {
 
 // Commands of fcntl(2) that golang.org/x/sys lacks on some machines.
 const (
-	fOFDGetlk   = 36
-	fOFDSetlk   = 37
-	fSetlk      = 6
-	fSetlk64    = 13
-	fSetownEx   = 15
-	fGetownEx   = 16
-	fSetsig     = 10
-	fGetsig     = 11
-	fSetlease   = 1024
-	fOwnerTID   = 0
-	fOwnerGroup = 2
+	fOFDGetlk = 36
+	fOFDSetlk = 37
+	fSetlk    = 6
+	fSetlk64  = 13
+	fSetownEx = 15
+	fGetownEx = 16
+	fSetsig   = 10
+	fGetsig   = 11
+	fSetlease = 1024
+	fOwnerTID = 0
 )
 
 // flockOf is the structure for a lock of a task.

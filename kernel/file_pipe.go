@@ -139,6 +139,21 @@ func (s *saver) ends() {
 	}
 }
 
+// passedOutside refuses files that lead out of the tree and are on their way in
+// a message: nothing could stand in for them.
+func (s *saver) passedOutside() {
+	for _, k := range s.socketList {
+		for _, m := range k.rec.Messages {
+			for _, id := range m.Files {
+				f := s.img.File(id)
+				if f.Kind == image.PipeEnd && s.img.Pipe(f.Object).External || f.Kind == image.SocketFD && s.img.Socket(f.Object).External {
+					s.refuseFile(k.d, "a descriptor that leads to a process outside is on its way in a message in its queue", "try again when it is read")
+				}
+			}
+		}
+	}
+}
+
 // stagePipeEnd makes a pipe, for one open file of each of its ends. Others are
 // opened from those, to be open files of their own, as they were.
 func (rs *restarter) stagePipeEnd(f *image.File) error {

@@ -31,7 +31,7 @@ func saveRegular(s *saver, d *openDescriptor) error {
 	if s.imageFile == d.inode() {
 		f.Mtime = 0
 	}
-	if d.st.Size == 0 || s.imageFile == d.inode() {
+	if d.st.Blocks == 0 {
 		kind, err := virtualFS(d)
 		if err != nil {
 			return err
@@ -83,7 +83,6 @@ const (
 	securityfsMagic   = 0x73636673
 	hugetlbfsMagic    = 0x958458f6
 	mqueueMagic       = 0x19800202
-	secretmemFSMagic  = 0x5345434d
 	configfsMagic     = 0x62656570
 	efivarfsMagic     = 0xde5e81e4
 	binfmtMagic       = 0x42494e4d

@@ -103,22 +103,23 @@ const (
 var (
 	inet        = []uint32{unix.AF_INET, unix.AF_INET6}
 	inet6       = []uint32{unix.AF_INET6}
+	notUnix     = []uint32{unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
 	netlinkOnly = []uint32{unix.AF_NETLINK}
 )
 
 var socketOptions = []socketOption{
-	{unix.SOL_SOCKET, unix.SO_REUSEADDR, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_REUSEPORT, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_BROADCAST, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_DONTROUTE, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_LINGER, 8, nil, 0, false},
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_REUSEPORT, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_BROADCAST, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_DONTROUTE, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_LINGER, 8, notUnix, 0, false},
 	{unix.SOL_SOCKET, unix.SO_PASSCRED, 4, nil, 0, false},
 	{unix.SOL_SOCKET, unix.SO_PASSSEC, 4, nil, 0, false},
 	{unix.SOL_SOCKET, soPasspidfd, 4, []uint32{unix.AF_UNIX}, 0, false},
-	{unix.SOL_SOCKET, unix.SO_PRIORITY, 4, nil, 0, false},
-	{unix.SOL_SOCKET, unix.SO_MARK, 4, nil, 0, false},
+	{unix.SOL_SOCKET, unix.SO_PRIORITY, 4, notUnix, 0, false},
+	{unix.SOL_SOCKET, unix.SO_MARK, 4, notUnix, 0, false},
 	{unix.SOL_SOCKET, unix.SO_RCVLOWAT, 4, nil, 0, false},
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMP, 4, nil, 0, false},
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 4, nil, 0, false},
@@ -252,18 +253,12 @@ func (s *saver) socketOptions(k *savedSocket, own int) error {
 func (s *saver) finishSockets() error {
 	for i := 0; i < len(s.socketList); i++ {
 		k := s.socketList[i]
-		own, err := s.ownAgain(k.d)
-		if err != nil {
-			return err
-		}
+		var err error
 		switch k.rec.Family {
 		case unix.AF_UNIX:
-			err = s.finishUnix(k, own)
+			err = s.finishUnix(k)
 		case unix.AF_INET, unix.AF_INET6:
-			err = s.finishInet(k, own)
-		}
-		if k.d.pidfd >= 0 {
-			unix.Close(own)
+			err = s.finishInet(k)
 		}
 		if err != nil {
 			return fmt.Errorf("pid %d: descriptor %d: %w", k.d.pid, k.d.number, err)
@@ -382,6 +377,9 @@ func (s *saver) passed(k *savedSocket, m *image.Message, control []byte) error {
 			id, err := s.descriptor(d)
 			if err != nil {
 				return fmt.Errorf("a descriptor that was passed on: %w", err)
+			}
+			if f := s.img.File(id); f.Kind == image.PidFD || f.Kind == image.TTY {
+				s.refuseFile(k.d, "a "+f.Path+" is on its way in a message in its queue", "try again when it is read")
 			}
 			m.Files = append(m.Files, id)
 		}

@@ -93,10 +93,17 @@ func (s *saver) receiveQueue(k *savedSocket, own int) error {
 }
 
 // finishInet finds the other end of a connection.
-func (s *saver) finishInet(k *savedSocket, own int) error {
+func (s *saver) finishInet(k *savedSocket) error {
 	rec := k.rec
 	if rec.State != image.Connected || rec.Type != unix.SOCK_STREAM {
 		return nil
+	}
+	own, err := s.ownAgain(k.d)
+	if err != nil {
+		return err
+	}
+	if k.d.pidfd >= 0 {
+		defer unix.Close(own)
 	}
 	peer := s.otherEnd(k)
 	if peer == nil {
@@ -485,8 +492,8 @@ func (rs *restarter) connectTCP(f *image.File, client, server *image.Socket) (in
 // a connection can have come, nil if there is none.
 func (rs *restarter) inetListener(rec *image.Socket) *image.File {
 	ip, port := splitAddress(rec.Name)
-	for _, s := range rs.img.Sockets {
-		if s.State != image.Listening || s.Type != unix.SOCK_STREAM || s.Family == unix.AF_UNIX {
+	for _, s := range rs.listening() {
+		if s.Type != unix.SOCK_STREAM || s.Family == unix.AF_UNIX {
 			continue
 		}
 		on, p := splitAddress(s.Name)

@@ -100,7 +100,7 @@ func (s *saver) unixFile(k *savedSocket, name string, info *unixInfo) {
 }
 
 // finishUnix saves what a UNIX socket has to do with others.
-func (s *saver) finishUnix(k *savedSocket, own int) error {
+func (s *saver) finishUnix(k *savedSocket) error {
 	rec, info := k.rec, s.unix[uint32(k.d.st.Ino)]
 	for _, ino := range info.waiting {
 		client := s.sockets[uint64(ino)]
@@ -338,12 +338,25 @@ func (rs *restarter) stageConnected(f *image.File, rec *image.Socket) error {
 // listener gives the listening socket of the tree that has the name of a
 // socket, nil if there is none.
 func (rs *restarter) listener(rec *image.Socket) *image.File {
-	for _, s := range rs.img.Sockets {
-		if s.State == image.Listening && s.Family == rec.Family && s.Type == rec.Type && bytes.Equal(s.Name, rec.Name) {
+	for _, s := range rs.listening() {
+		if s.Family == rec.Family && s.Type == rec.Type && bytes.Equal(s.Name, rec.Name) {
 			return rs.fileOf(s.ID)
 		}
 	}
 	return nil
+}
+
+// listening lists the listening sockets of the tree.
+func (rs *restarter) listening() []*image.Socket {
+	if rs.listeners == nil {
+		rs.listeners = []*image.Socket{}
+		for _, s := range rs.img.Sockets {
+			if s.State == image.Listening {
+				rs.listeners = append(rs.listeners, s)
+			}
+		}
+	}
+	return rs.listeners
 }
 
 // listen gives a socket that listens at the name of another one: that of the

@@ -5,6 +5,7 @@ import "cr/image"
 // fileSaver is what a saver knows of open files.
 type fileSaver struct {
 	open       map[fileID][]openFile
+	numbers    map[openNumber]uint32 // open file of each descriptor
 	pipes      map[fileID]*image.Pipe
 	imageFile  fileID // where the image is written to
 	shms       map[fileID]*savedShm
@@ -39,6 +40,7 @@ type fileRestarter struct {
 	lateTargets []lateTarget
 	socketFiles map[uint32]*image.File
 	waiting     map[uint32]bool
+	listeners   []*image.Socket
 	bound       []*image.Socket // UNIX sockets that have made a file
 	shutdowns   []*image.File
 	afterwards  []func() error // what must wait until all else is done

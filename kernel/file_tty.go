@@ -266,6 +266,9 @@ func (rs *restarter) stageControl() error {
 }
 
 func (rs *restarter) control(r *reborn, p *image.Pty) error {
+	if _, ok := rs.masters[p.ID]; !ok {
+		return fmt.Errorf("%w: pseudoterminal %d has no master", image.ErrInvalid, p.ID)
+	}
 	fd, err := r.openTerminal(rs.masters[p.ID], unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package kernel_test
 
 import (
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // fileCases are programs with one kind of open file each. All of them can be
@@ -410,6 +412,11 @@ print("ok")
 func TestFilesKilled(t *testing.T) {
 	for _, c := range killCases {
 		c := c
-		t.Run(c.name, func(t *testing.T) { killAndRestart(t, c.script) })
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "inotify" {
+				needs(t, "CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH)
+			}
+			killAndRestart(t, c.script)
+		})
 	}
 }

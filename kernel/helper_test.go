@@ -125,6 +125,17 @@ func (p *program) refused() string {
 	return err.Error()
 }
 
+// needs skips a test that takes a capability which this program has not got.
+func needs(t *testing.T, name string, capability uint) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &data[0]))
+	if data[capability/32].Effective>>(capability%32)&1 == 0 {
+		t.Skipf("it takes %s", name)
+	}
+}
+
 // restart makes a program of an image.
 func restart(t *testing.T, image []byte, change ...func(*kernel.LaunchOptions)) *program {
 	t.Helper()

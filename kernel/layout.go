@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"cr/image"
 	"cr/regset"
@@ -15,6 +16,9 @@ type layout struct {
 }
 
 func layoutOf(abi regset.ABI) layout { return layout{abi.Order(), abi.WordSize()} }
+
+// ownLayout is that of this program.
+var ownLayout = layout{hostOrder, int(unsafe.Sizeof(uintptr(0)))}
 
 // long reads the long or pointer at an index, counted in longs.
 func (l layout) long(b []byte, i int) uint64 {

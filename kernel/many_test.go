@@ -40,12 +40,21 @@ same(len(e.poll(0, 100000)), len(names) // 6 - 1)
 for f in names: os.fstat(f)
 print("ok")
 `)
-	begin := time.Now()
+	begin, cpu := time.Now(), cpuTime(t)
 	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
-	saved := time.Since(begin)
+	saved, savedCPU := time.Since(begin), cpuTime(t)-cpu
 	_, _ = p.end()
-	begin = time.Now()
+	begin, cpu = time.Now(), cpuTime(t)
 	q := restart(t, image)
-	t.Logf("%d descriptors: checkpoint %v, restart %v", count, saved, time.Since(begin))
+	t.Logf("%d descriptors: checkpoint %v (%v of CPU time), restart %v (%v)", count,
+		saved, savedCPU, time.Since(begin), cpuTime(t)-cpu)
 	q.finish()
+}
+
+// cpuTime is how long this program has run on CPUs.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	require.NoError(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

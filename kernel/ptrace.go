@@ -185,11 +185,13 @@ func (t *task) sigmask() (mask uint64, err error) {
 	if err := ptrace(ptraceGetSigmask, t.tid, sigsetSize, uintptr(unsafe.Pointer(&set[0]))); err != nil {
 		return 0, fmt.Errorf("pid %d: read the signal mask: %w", t.tid, err)
 	}
-	return *(*uint64)(unsafe.Pointer(&set[0])), nil
+	return ownLayout.sigset(set[:]), nil
 }
 
 func (t *task) setSigmask(mask uint64) error {
-	if err := ptrace(ptraceSetSigmask, t.tid, sigsetSize, uintptr(unsafe.Pointer(&mask))); err != nil {
+	var set [sigsetSize]byte
+	ownLayout.putSigset(set[:], mask)
+	if err := ptrace(ptraceSetSigmask, t.tid, sigsetSize, uintptr(unsafe.Pointer(&set[0]))); err != nil {
 		return fmt.Errorf("pid %d: set the signal mask: %w", t.tid, err)
 	}
 	return nil

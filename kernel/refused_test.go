@@ -54,7 +54,6 @@ ready()`, `descriptor 3 anon_inode:bpf-map: BPF`},
 	{"file of a process", `f = os.open("/proc/self/maps", os.O_RDONLY); ready()`, `descriptor 3 /proc/\d+/maps: a file of /proc that belongs to a process`},
 	{"epoll target that is closed", `
 e = select.epoll(); r, w = os.pipe(); e.register(r, 1); q, p = os.pipe()
-libc.syscall(436)
 child = os.fork()
 if child == 0:
     os.setsid()
@@ -72,10 +71,19 @@ m, s = os.openpty(); os.write(s, b"x"); time.sleep(0.2)
 ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},
 }
 
+// refusedNeeds are the capabilities that some of them take.
+var refusedNeeds = map[string]uint{
+	"raw socket": unix.CAP_NET_RAW, "packet socket": unix.CAP_NET_RAW, "fanotify": unix.CAP_SYS_ADMIN,
+	"userfaultfd": unix.CAP_SYS_PTRACE, "performance counter": unix.CAP_PERFMON, "BPF map": unix.CAP_BPF,
+}
+
 func TestRefused(t *testing.T) {
 	for _, c := range refusedCases {
 		c := c
 		t.Run(c.name, func(t *testing.T) {
+			if capability, ok := refusedNeeds[c.name]; ok {
+				needs(t, "a capability", capability)
+			}
 			p := start(t, c.script)
 			require.Regexp(t, regexp.MustCompile(`(?m)^pid \d+: `+`.*`+c.want), p.refused())
 		})

@@ -97,7 +97,12 @@ func readImage(r io.Reader, o RestartOptions) (*restarter, error) {
 func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	rs, err := readImage(r, o)
+	stream, err := newSpool(r)
+	if err != nil {
+		return false, err
+	}
+	defer stream.stop()
+	rs, err := readImage(stream, o)
 	if err != nil {
 		return false, err
 	}
@@ -127,7 +132,7 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 			return false, err
 		}
 	}
-	err = rs.restart(p)
+	err = rs.restartCaller(p, stream)
 	if err != nil && !errors.Is(err, errKilled) {
 		caller.live = append([]byte(nil), caller.entry...)
 		caller.arch.SetResult(caller.abi, caller.live, -int64(Errno(err)))
@@ -141,6 +146,28 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 		err = e
 	}
 	return true, err
+}
+
+// restartCaller makes a held process, or what it becomes by executing a stub,
+// into the image.
+func (rs *restarter) restartCaller(p *process, stream *spool) error {
+	abi, err := rs.rootABI()
+	if err != nil {
+		return err
+	}
+	if abi == p.leader().abi {
+		stream.stop()
+		return rs.restart(p)
+	}
+	second, err := rs.changeABI(p, abi, stream)
+	if err != nil {
+		return err
+	}
+	err = second.restart(p)
+	if err != nil && !errors.Is(err, errKilled) {
+		err = fmt.Errorf("%w: %v", errKilled, firstError(err, second.tree.kill()))
+	}
+	return err
 }
 
 // errKilled says that a restart failed after the point of no return, and that
@@ -213,11 +240,6 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), exe: -1, cwd: -1, others: p.tasks[1:]}
 	p.tasks = p.tasks[:1:1]
 	rs.list, rs.root = append(rs.list, r), r
-	state := rs.states[rs.img.TasksOf(rec)[0].TID]
-	if state.ABI != p.leader().abi {
-		return fmt.Errorf("pid %d: a task of %s cannot become one of %s: %w",
-			p.pid, p.leader().abi, state.ABI, unix.ENOEXEC)
-	}
 	var err error
 	if p.mem.f == nil {
 		if p.mem, err = openMemory(p.pid); err != nil {
@@ -239,6 +261,9 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 	for _, mm := range rs.img.MMs {
 		for i := range mm.VMAs {
 			v := &mm.VMAs[i]
+			if v.End > 1<<32 && p.leader().abi.WordSize() == 4 {
+				continue // it has to execute a stub first
+			}
 			r.space.busy = r.space.busy.add(span{v.Start, v.End})
 		}
 	}
@@ -325,10 +350,8 @@ func (rs *restarter) undoMemory(r *reborn) error {
 // fill reads the memory of the image into what is staged, to the end of the
 // image.
 func (rs *restarter) fill() error {
-	pieces := newPieceReader(rs.rd, rs.img.Bytes)
-	defer pieces.close()
 	for {
-		p, err := pieces.next()
+		p, err := rs.rd.Next()
 		if errors.Is(err, io.EOF) {
 			return rs.sealShms()
 		}

@@ -96,6 +96,9 @@ func (rs *restarter) stageFiles() error {
 	rs.shmFiles = make(map[uint32]*stagedShm)
 	rs.pipes, rs.masters = make(map[uint32][2]int), make(map[uint32]int)
 	ids := rs.firsts()
+	if err := rs.closeSpare(ids); err != nil {
+		return err
+	}
 	// A descriptor that stands in for another one must not be taken.
 	for _, id := range ids {
 		if f := rs.img.File(id); rs.external(f) {
@@ -153,6 +156,26 @@ func (rs *restarter) finish(ids []uint32, chosen func(*image.File) bool) error {
 		}
 	}
 	return nil
+}
+
+// closeSpare closes what a process of our making has inherited and does not
+// need, so that staged files find their descriptors free.
+func (rs *restarter) closeSpare(ids []uint32) error {
+	if !rs.ownProcess {
+		return nil
+	}
+	keep := []int{0, 1, 2} // a terminal may be among them
+	for _, id := range ids {
+		if n, ok := rs.first[id]; ok && n > 2 && rs.external(rs.img.File(id)) {
+			keep = append(keep, n)
+		}
+	}
+	if err := rs.root.closeAllBut(keep); err != nil {
+		return err
+	}
+	var err error
+	rs.root.fds, err = descriptors(rs.root.pid)
+	return err
 }
 
 // fileError says which descriptor an error is about.
@@ -231,6 +254,14 @@ func (rs *restarter) staged(id uint32) error {
 
 // own gives a descriptor of this program for one of the root process.
 func (rs *restarter) own(fd int) (int, error) { return pidfdGetfd(rs.pidfd, fd) }
+
+// closePidfd closes what own needs.
+func (rs *restarter) closePidfd() {
+	if rs.pidfd > 0 {
+		unix.Close(rs.pidfd)
+	}
+	rs.pidfd = 0
+}
 
 // helper notes a descriptor of the root process that is needed while others are
 // staged only.
@@ -339,9 +370,7 @@ func (r *reborn) setLimit(resource int, l image.Limit) error {
 
 // undoFiles closes what was staged.
 func (rs *restarter) undoFiles(r *reborn) error {
-	if rs.pidfd > 0 {
-		unix.Close(rs.pidfd)
-	}
+	rs.closePidfd()
 	if err := rs.endFilling(); err != nil {
 		return err
 	}

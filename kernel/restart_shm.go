@@ -185,6 +185,7 @@ func (rs *restarter) sealShms() error {
 	if err := rs.endFilling(); err != nil {
 		return err
 	}
+	defer rs.closePidfd()
 	for _, rec := range rs.img.Shms {
 		m := rs.shmFiles[rec.ID]
 		if m == nil {

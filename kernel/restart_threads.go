@@ -47,6 +47,7 @@ func (rs *restarter) undoThreads(r *reborn) error {
 // the caller alone goes on.
 func (rs *restarter) commitThreads(r *reborn) error {
 	for _, t := range r.others {
+		t.insn = r.insn
 		if err := rs.end(t); err != nil {
 			return err
 		}

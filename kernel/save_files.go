@@ -176,6 +176,9 @@ func (s *saver) descriptors(p *process, r *image.Process) error {
 		return fmt.Errorf("pidfd_open %d: %w", p.pid, err)
 	}
 	defer unix.Close(pidfd)
+	if s.numbers == nil {
+		s.numbers = make(map[openNumber]uint32)
+	}
 	locks := newPosixLocks(table)
 	for _, fd := range fds {
 		d := &openDescriptor{process: p, pid: p.pid, pidfd: pidfd, number: fd, own: -1}
@@ -184,6 +187,7 @@ func (s *saver) descriptors(p *process, r *image.Process) error {
 		if err != nil {
 			return fmt.Errorf("pid %d: descriptor %d: %w", p.pid, fd, err)
 		}
+		s.numbers[openNumber{p.pid, fd}] = id
 		table.FDs = append(table.FDs, image.FD{Number: uint32(fd), File: id, CloExec: d.info.flags&unix.O_CLOEXEC != 0})
 		if len(d.info.locks) > 0 {
 			locks.add(d)
@@ -202,13 +206,13 @@ func (s *saver) descriptor(d *openDescriptor) (uint32, error) {
 	if err := unix.Stat(d.link, &d.st); err != nil {
 		return 0, fmt.Errorf("%s: %w", d.link, err)
 	}
-	id, err := s.known(d)
+	id, at, err := s.known(d)
 	if err != nil || id != 0 {
 		return id, err
 	}
 	f := &image.File{ID: s.newID(), Pos: d.info.pos, Flags: d.info.flags &^ unix.O_CLOEXEC}
 	d.file = f
-	s.remember(d)
+	s.remember(d, at)
 	s.img.Files = append(s.img.Files, f)
 	if f.Path, err = os.Readlink(d.link); err != nil {
 		return 0, err
@@ -255,35 +259,34 @@ type openFile struct {
 	id      uint32
 }
 
+// openNumber is a descriptor of a process.
+type openNumber struct{ pid, fd int }
+
 // fileID is the inode of an open file.
 type fileID struct{ dev, ino uint64 }
 
 func (d *openDescriptor) inode() fileID { return fileID{d.st.Dev, d.st.Ino} }
 
-// known gives the record of the open file of a descriptor, 0 if it is new.
-func (s *saver) known(d *openDescriptor) (uint32, error) {
+// known gives the record of the open file of a descriptor; 0 if it is new, and
+// then where it belongs in the list of its inode.
+func (s *saver) known(d *openDescriptor) (id uint32, at int, err error) {
 	list := s.open[d.inode()]
 	if len(list) == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	at, same, err := findOpen(list, d.pid, d.number)
 	if err != nil || !same {
-		return 0, err
+		return 0, at, err
 	}
-	return list[at].id, nil
+	return list[at].id, at, nil
 }
 
 // remember adds the open file of a descriptor to those that are known.
-func (s *saver) remember(d *openDescriptor) {
+func (s *saver) remember(d *openDescriptor, at int) {
 	if s.open == nil {
 		s.open = make(map[fileID][]openFile)
 	}
-	list := s.open[d.inode()]
-	at := 0
-	if len(list) > 0 {
-		at, _, _ = findOpen(list, d.pid, d.number)
-	}
-	list = append(list, openFile{})
+	list := append(s.open[d.inode()], openFile{})
 	copy(list[at+1:], list[at:])
 	list[at] = openFile{d.pid, d.number, d.file.ID}
 	s.open[d.inode()] = list
@@ -308,12 +311,13 @@ func findOpen(list []openFile, pid, fd int) (at int, same bool, err error) {
 
 // finishFiles saves what can be told only when all open files are known.
 func (s *saver) finishFiles() error {
-	s.ends()
 	for _, step := range []func() error{s.finishSockets, s.finishPtys, s.finishEpolls, s.findShms} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
+	s.ends()
+	s.passedOutside()
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"cr/kernel"
 )
@@ -154,18 +155,10 @@ c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 c.send(b"to server"); s.send(b"to client" * 1000); s.send(b"!"); c.shutdown(socket.SHUT_WR)
 alone = socket.socket(socket.AF_INET6); alone.bind(("::1", 0)); alone.listen(1)
 c6 = socket.create_connection(alone.getsockname()[:2]); s6 = alone.accept()[0]; alone.close()
-full = socket.socket(); full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096); full.bind(("127.0.0.1", 0)); full.listen(1)
-w = socket.create_connection(full.getsockname()); r = full.accept()[0]; full.close()
-w.setblocking(False); sent = bytearray()
-try:
-    while True:
-        chunk = b"%08d" % len(sent) * 512
-        sent += chunk[:w.send(chunk)]
-except BlockingIOError: pass
-names = [x.getsockname()[:2] for x in (l, l6, c, s, c6, s6, w, r)]
+names = [x.getsockname()[:2] for x in (l, l6, c, s, c6, s6)]
 idle = socket.socket()
 ready()
-same([x.getsockname()[:2] for x in (l, l6, c, s, c6, s6, w, r)], names)
+same([x.getsockname()[:2] for x in (l, l6, c, s, c6, s6)], names)
 same(c.getpeername(), s.getsockname()); same(s.getpeername(), c.getsockname())
 same(s.recv(100), b"to server"); same(s.recv(100), b"")
 got = b""
@@ -174,12 +167,25 @@ same(got, b"to client" * 1000 + b"!")
 same(c.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
 c6.settimeout(3); s6.settimeout(3); c.settimeout(3); s.settimeout(3)
 c6.send(b"six"); same(s6.recv(10), b"six")
-r.settimeout(5); buf = bytearray()
-while len(buf) < len(sent): buf += r.recv(1 << 20)
-assert buf == sent
 n = socket.create_connection(l.getsockname()); n.send(b"new"); same(l.accept()[0].recv(9), b"new")
 n = socket.create_connection(l6.getsockname()[:2]); n.send(b"new"); same(l6.accept()[0].recv(9), b"new")
 idle.connect(l.getsockname())
+print("ok")
+`},
+	{"TCP with a full queue", `
+full = socket.socket(); full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096); full.bind(("127.0.0.1", 0)); full.listen(1)
+w = socket.create_connection(full.getsockname()); r = full.accept()[0]; full.close()
+w.setblocking(False); sent = bytearray()
+try:
+    while True:
+        chunk = b"%08d" % len(sent) * 512
+        sent += chunk[:w.send(chunk)]
+except BlockingIOError: pass
+ready()
+r.settimeout(5); buf = bytearray()
+while len(buf) < len(sent): buf += r.recv(1 << 20)
+assert buf == sent
+w.setblocking(True); w.send(b"more"); same(r.recv(100), b"more")
 print("ok")
 `},
 }
@@ -187,12 +193,18 @@ print("ok")
 func TestNamedSockets(t *testing.T) {
 	for _, c := range namedCases {
 		c := c
-		t.Run(c.name, func(t *testing.T) { killAndRestart(t, c.script) })
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "TCP with a full queue" {
+				needs(t, "CAP_NET_ADMIN", unix.CAP_NET_ADMIN)
+			}
+			killAndRestart(t, c.script)
+		})
 	}
 }
 
 // TestTCPOutside keeps a connection to a process that knows nothing of it.
 func TestTCPOutside(t *testing.T) {
+	needs(t, "CAP_NET_ADMIN", unix.CAP_NET_ADMIN)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -228,4 +240,26 @@ print("ok")
 		}
 	}()
 	q.finish()
+}
+
+// TestStandardSocket has a socket to the outside as standard input and output:
+// whoever restarts the program puts another one there.
+func TestStandardSocket(t *testing.T) {
+	p := start(t, `
+a, b = socket.socketpair()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        a.close(); b.recv(1)
+    os._exit(0)
+os.wait(); b.close()
+os.dup2(a.fileno(), 0); a.close()
+print("ready", flush=True)
+line = os.read(0, 100)
+same(line, b"go\n")
+print("ok")
+`)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	restart(t, image).finish()
 }

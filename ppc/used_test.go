@@ -45,7 +45,7 @@ func TestUsed(t *testing.T) {
 		{"vscr saturated, BE", be, regset.Set{Note: regset.PPC_VMX, Data: vmx(be, 32*16+12, vscrNJ|1)}, FeatureVMX},
 		{"vscr saturated, LE", le, regset.Set{Note: regset.PPC_VMX, Data: vmx(le, 32*16, 1)}, FeatureVMX},
 		{"vscr as exec writes it, LE", le, regset.Set{Note: regset.PPC_VMX, Data: vmx(le, 32*16+12, vscrNJ)}, 0},
-		{"vrsave", le, regset.Set{Note: regset.PPC_VMX, Data: vmx(le, 33*16, 1)}, FeatureVMX},
+		{"vrsave, which exec does not reset", le, regset.Set{Note: regset.PPC_VMX, Data: vmx(le, 33*16, 1)}, 0},
 		{"vrsave's padding", le, regset.Set{Note: regset.PPC_VMX, Data: vmx(le, 33*16+4, 1)}, 0},
 		{"vs0l", be, regset.Set{Note: regset.PPC_VSX, Data: with(be, make([]byte, sizeVSX), 0, 1)}, FeatureVSX},
 		{"acc", regset.PPC, regset.Set{Note: regset.PPC_SPE, Data: with(be, make([]byte, sizeSPE), 32*4, 1)}, FeatureSPE},

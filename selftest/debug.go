@@ -59,6 +59,10 @@ func (t *T) debugTest(abi regset.ABI, b breakpoint) {
 		t.Skipf("the kernel has no data breakpoint: %v", err)
 	}
 	t.must(err)
+	const access = 3 // read and write, in a DABR
+	if abi.IsPPC() && set[0]&access == 0 {
+		t.Skipf("BookE: the kernel does not tell whether reads or writes are watched (%#x), so it cannot be saved", set[0])
+	}
 	t.start("cr checkpoint", t.cr("checkpoint", fmt.Sprint(original.pid()), "-o", image)).succeed()
 	trapped := t.watch("original", original, original.pid(), r.prog, b, set)
 	r.check("original", original.out.Bytes(), patternP, 0)

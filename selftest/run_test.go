@@ -150,7 +150,7 @@ func TestAwaitSpinOfTheDead(t *testing.T) {
 	begin := time.Now()
 	require.ErrorIs(t, awaitSpin(cmd.Process.Pid, p, begin.Add(time.Minute)), errExited)
 	require.Less(t, time.Since(begin), 30*time.Second)
-	require.Error(t, cmd.Wait(), "it has no standard output")
+	require.NoError(t, cmd.Wait())
 }
 
 func TestList(t *testing.T) {

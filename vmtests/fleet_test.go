@@ -119,15 +119,3 @@ func (m *member) selftest(t *testing.T, option string) map[string]ktap.Result {
 		}
 	}
 }
-
-// restart tries to restart an image that is in the directory of the host.
-func (m *member) restart(t *testing.T, file string) (ok bool, said string) {
-	t.Helper()
-	rel, err := filepath.Rel(m.dir, file)
-	require.NoError(t, err)
-	var both bytes.Buffer
-	err = m.Run(t.Context(), Command{Argv: []string{"cr", "restart", path.Join(agent.Dir, rel)}, Stdout: &both, Stderr: &both})
-	var exit *ExitError
-	require.True(t, err == nil || errors.As(err, &exit), "%v", err)
-	return err == nil, both.String()
-}

@@ -89,6 +89,7 @@ func Image(abi regset.ABI) *image.Image {
 			{ID: 10, Kind: image.SocketFD, Path: "socket:[5]", Flags: 2, Object: 1},
 			{ID: 11, Kind: image.EpollFD, Path: "anon_inode:[eventpoll]", Flags: 2, Object: 1},
 			{ID: 12, Kind: image.InotifyFD, Path: "anon_inode:inotify", Object: 1},
+			{ID: 14, Kind: image.SocketFD, Path: "socket:[6]", Flags: 2, Object: 2},
 			{ID: 13, Kind: image.PtyMaster, Path: "/dev/ptmx", Flags: 2, Mode: 0o20666, Object: 1},
 		},
 		Sockets: []*image.Socket{

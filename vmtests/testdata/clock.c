@@ -1,0 +1,70 @@
+/* clock asks for the time without end, through the vdso, and checks that it
+ * makes sense; from a signal handler, too. It ends when its standard input
+ * does, and says how often it has asked. */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile unsigned long ticks;
+
+static long long now(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t))
+		abort();
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void tick(int sig)
+{
+	ticks++;
+	now(CLOCK_MONOTONIC);
+}
+
+/* Another machine has been up for another time, so a clock may go back once. */
+static void check(const char *what, long long *last, long long now)
+{
+	static int back;
+
+	if (now <= 0 || (now < *last && back++ > 1)) {
+		printf("%s was %lld, is %lld\n", what, *last, now);
+		exit(1);
+	}
+	*last = now;
+}
+
+int main(void)
+{
+	struct itimerval t = {{0, 1000}, {0, 1000}};
+	long long mono = 0, coarse = 0;
+	unsigned long n;
+
+	signal(SIGALRM, tick);
+	setitimer(ITIMER_REAL, &t, NULL);
+	printf("ready\n");
+	fflush(stdout);
+	for (n = 0;; n++) {
+		struct timeval tv;
+
+		check("monotonic", &mono, now(CLOCK_MONOTONIC));
+		check("coarse", &coarse, now(CLOCK_MONOTONIC_COARSE));
+		gettimeofday(&tv, NULL);
+		if (now(CLOCK_REALTIME) < 1000000000000000000LL || tv.tv_sec < 1000000000L || time(NULL) < 1000000000L) {
+			printf("the time is wrong\n");
+			return 1;
+		}
+		if (n % 1024 == 0) {
+			struct pollfd p = {0, POLLIN, 0};
+
+			if (poll(&p, 1, 0) == 1)
+				break;
+		}
+	}
+	printf("done, %s\n", ticks ? "with ticks" : "no tick");
+	return !ticks;
+}

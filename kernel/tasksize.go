@@ -49,7 +49,9 @@ func ownTaskSize(page uint64) uint64 {
 
 // canMap reports whether the kernel maps, or has mapped, a page at an address.
 func canMap(addr, page uintptr) bool {
-	at, _, e := unix.Syscall6(unix.SYS_MMAP, addr, page, unix.PROT_NONE,
+	// The number of golang.org/x/sys is on i386 that of a call with other arguments.
+	mmap := uintptr(sysMmap.number(hostABI))
+	at, _, e := unix.Syscall6(mmap, addr, page, unix.PROT_NONE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|mapFixedNoReplace, ^uintptr(0), 0)
 	if e != 0 {
 		return errors.Is(e, unix.EEXIST)

@@ -180,8 +180,12 @@ func testImageErrors(t *T, abi regset.ABI) {
 		{"an image with a bit flipped", flipped(good), syscall.ENOEXEC},
 		{"an image of an unknown version", otherVersion(good), syscall.ENOEXEC},
 		{"an image of another architecture", t.rewritten(good, as(foreign(abi))), syscall.ENOEXEC},
-		{"an image of another word size", t.otherSizeImage(abi, good), syscall.ENOEXEC},
+		{"an image of another word size", t.rewritten(good, as(otherSize(abi))), syscall.ENOEXEC},
 	} {
+		if strings.HasSuffix(b.name, "word size") && t.runs(otherSize(abi)) {
+			t.Logf("%s is no error: this kernel runs tasks of %s, too", b.name, otherSize(abi))
+			continue
+		}
 		f := t.create(strings.Replace(b.name, " ", "-", -1))
 		_, err := f.Write(b.data)
 		t.must(err)
@@ -234,18 +238,14 @@ func otherSize(abi regset.ABI) regset.ABI {
 	return regset.PPC
 }
 
-// otherSizeImage is an image of a program with the other size of words: a real
-// one if this machine can make it.
-func (t *T) otherSizeImage(abi regset.ABI, good []byte) []byte {
-	other := otherSize(abi)
-	for _, runs := range t.run.abis {
-		if runs == other {
-			b, err := os.ReadFile(t.registers(class(other, "gpr"), other).checkpointSelf())
-			t.must(err)
-			return b
+// runs reports whether this kernel runs tasks of an ABI.
+func (t *T) runs(abi regset.ABI) bool {
+	for _, a := range t.run.abis {
+		if a == abi {
+			return true
 		}
 	}
-	return t.rewritten(good, as(other))
+	return false
 }
 
 // as makes all tasks of an image ones of another ABI.

@@ -259,6 +259,9 @@ func (s *saver) process(p *process) error {
 	if p.status.state == 'T' {
 		r.State = image.Stopped
 	}
+	if err := p.leaveVDSO(); err != nil {
+		return err
+	}
 	if err := s.cpus(p); err != nil {
 		return err
 	}

@@ -211,9 +211,8 @@ func (rs *restarter) mapShm(r *reborn, s *stagedVMA) error {
 // goes where that was. Otherwise the image's stays as plain memory, with its
 // functions leading to those of this kernel's.
 type vdsoPlan struct {
-	parts   []vdsoPart // the kernel's vdso and its data, lowest first
-	same    bool
-	foreign *stagedVMA // the image's vdso as plain memory
+	parts []vdsoPart // the kernel's vdso and its data, lowest first
+	same  bool
 }
 
 // vdsoPart is a mapping of the kernel's vdso or its data, and where it goes; it
@@ -289,41 +288,56 @@ func (r *reborn) planVDSO() error {
 	return nil
 }
 
-// stageVDSO maps a vdso of another kernel as plain memory.
+// stageVDSO maps a vdso of another kernel as plain memory. On x86 it is given
+// zeros for its data, which say that there is no clock to read: a function that
+// a signal has interrupted then makes the system call instead.
 func (r *reborn) stageVDSO() error {
 	if r.vdso.same || len(r.mm.VDSO) == 0 {
 		return nil
 	}
 	for _, v := range r.mm.VMAs {
-		if v.Kind != image.VDSO {
-			continue
-		}
-		code, err := r.foreignVDSO(v.Start)
-		if err != nil {
-			return err
-		}
-		s := stagedVMA{VMA: v, at: v.Start}
-		s.Kind, s.Flags, s.Offset = image.Anon, 0, 0
-		taken := spans{span{r.scratch, r.scratch + 2*scratchSize}}
-		for _, a := range r.old {
-			taken = taken.add(span{a.start, a.end})
-		}
-		if taken.overlaps(span{v.Start, v.End}) {
-			if s.at, err = r.space.take(v.End - v.Start); err != nil {
+		var contents []byte
+		var err error
+		switch {
+		case v.Kind == image.VDSO:
+			if contents, err = r.foreignVDSO(v.Start); err != nil {
 				return err
 			}
+		case v.Kind != image.VVAR || r.leader().abi.IsPPC():
+			continue
 		}
-		if _, err := r.leader().mmap(s.at, v.End-v.Start, v.Prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|mapFixedNoReplace, -1, 0); err != nil {
+		if err := r.stagePlain(v, contents); err != nil {
 			return err
 		}
-		s.mapped = true
-		i := sort.Search(len(r.vmas), func(i int) bool { return r.vmas[i].Start > v.Start })
-		r.vmas = append(r.vmas, stagedVMA{})
-		copy(r.vmas[i+1:], r.vmas[i:])
-		r.vmas[i] = s
-		return r.mem.write(s.at, code)
 	}
 	return nil
+}
+
+// stagePlain maps private memory in the place of a mapping of the image.
+func (r *reborn) stagePlain(v image.VMA, contents []byte) (err error) {
+	s := stagedVMA{VMA: v, at: v.Start}
+	s.Kind, s.Flags, s.Offset = image.Anon, 0, 0
+	taken := spans{span{r.scratch, r.scratch + 2*scratchSize}}
+	for _, a := range r.old {
+		taken = taken.add(span{a.start, a.end})
+	}
+	if taken.overlaps(span{v.Start, v.End}) {
+		if s.at, err = r.space.take(v.End - v.Start); err != nil {
+			return err
+		}
+	}
+	if _, err := r.leader().mmap(s.at, v.End-v.Start, v.Prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|mapFixedNoReplace, -1, 0); err != nil {
+		return err
+	}
+	s.mapped = true
+	i := sort.Search(len(r.vmas), func(i int) bool { return r.vmas[i].Start > v.Start })
+	r.vmas = append(r.vmas, stagedVMA{})
+	copy(r.vmas[i+1:], r.vmas[i:])
+	r.vmas[i] = s
+	if len(contents) == 0 {
+		return nil
+	}
+	return r.mem.write(s.at, contents)
 }
 
 // commitMemory puts the staged memory in place of the old: from here on there

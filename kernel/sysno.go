@@ -113,6 +113,12 @@ const (
 	sysSendto
 	sysMqOpen
 	sysCloseRange
+	sysClockGettime
+	sysClockGettime64
+	sysClockGetres
+	sysGettimeofday
+	sysTime
+	sysGetrandom
 	sysCount
 )
 
@@ -230,6 +236,12 @@ var sysnos = [sysCount]struct {
 	sysSendto:            {"sendto", [4]int{44, 369, 335, 335}},
 	sysMqOpen:            {"mq_open", [4]int{240, 277, 262, 262}},
 	sysCloseRange:        {"close_range", [4]int{436, 436, 436, 436}},
+	sysClockGettime:      {"clock_gettime", [4]int{228, 265, 246, 246}},
+	sysClockGettime64:    {"clock_gettime64", [4]int{-1, 403, -1, 403}},
+	sysClockGetres:       {"clock_getres", [4]int{229, 266, 247, 247}},
+	sysGettimeofday:      {"gettimeofday", [4]int{96, 78, 78, 78}},
+	sysTime:              {"time", [4]int{201, 13, 13, 13}},
+	sysGetrandom:         {"getrandom", [4]int{318, 355, 359, 359}},
 }
 
 // String is the name of the call.

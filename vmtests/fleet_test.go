@@ -106,7 +106,7 @@ func (m *member) selftest(t *testing.T, option string) map[string]ktap.Result {
 	if errors.As(err, &exit) && exit.Status == 1 {
 		err = nil // a test failed
 	}
-	require.NoError(t, err, said.String())
+	require.NoError(t, err, "%s\n%s", &out, &said)
 	results := make(map[string]ktap.Result)
 	for r := ktap.NewReader(&out); ; {
 		c, err := r.Next()

@@ -1,0 +1,167 @@
+package vmtests
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"cr/initramfs/agent"
+)
+
+// job is a program of testdata that runs in a guest until a file is there. It
+// lives in a directory of its own, at the same path in all guests.
+type job struct {
+	t     *testing.T
+	guest *member
+	dir   string // of all guests, below that of the host
+	out   *bufio.Reader
+	said  bytes.Buffer
+	end   chan error
+}
+
+// startJob runs argv in a guest, behind which comes the name of the file that
+// ends the job.
+func startJob(t *testing.T, guest *member, dir string, argv ...string) *job {
+	t.Helper()
+	j := &job{t: t, guest: guest, dir: dir, end: make(chan error, 1)}
+	r, w := io.Pipe()
+	j.out = bufio.NewReader(r)
+	go func() {
+		err := guest.Run(t.Context(), Command{Argv: argv, Stdout: w, Stderr: &j.said})
+		w.Close()
+		j.end <- err
+	}()
+	return j
+}
+
+// line waits for a line of a job's output.
+func (j *job) line() string {
+	j.t.Helper()
+	line := make(chan string, 1)
+	go func() {
+		s, err := j.out.ReadString('\n')
+		if err != nil {
+			s += fmt.Sprint("(", err, ")")
+		}
+		line <- strings.TrimSpace(s)
+	}()
+	select {
+	case s := <-line:
+		return s
+	case <-time.After(*idleFlag):
+		j.t.Fatalf("%s says nothing", j.guest.Guest.Name)
+		return ""
+	}
+}
+
+// finish makes the file that ends a job, and waits for it to end well.
+func (j *job) finish() {
+	j.t.Helper()
+	stop := filepath.Join(j.guest.dir, j.dir, "stop")
+	require.NoError(j.t, os.WriteFile(stop, nil, 0o644))
+	require.Equal(j.t, "done", j.line(), "%s", &j.said)
+	require.NoError(j.t, <-j.end, "%s", &j.said)
+	require.NoError(j.t, os.Remove(stop))
+}
+
+// checkpoints saves a job a few times, at instants that are nothing special. It
+// returns the images' names.
+func (j *job) checkpoints(pid string, n int) []string {
+	j.t.Helper()
+	var names []string
+	for i := 0; i < n; i++ {
+		name := fmt.Sprint("image", i)
+		out, said, status := j.guest.try(j.t, "cr", "checkpoint", "-o", path.Join(agent.Dir, j.dir, name), pid)
+		require.Zero(j.t, status, "%s%s", out, said)
+		names = append(names, name)
+	}
+	return names
+}
+
+// TestClock moves programs in the middle of clock_gettime to kernels that have
+// another vdso.
+func TestClock(t *testing.T) {
+	guests := &fleet{root: t}
+	for _, m := range []struct{ from, to, abi string }{
+		{"ppc32-7447", "ppc64-power8", "ppc"},
+		{"ppc64-power9", "ppc64-power8", "ppc64"},
+		{"ppc64-power8", "ppc64-power9", "ppc"},
+		{"ppc64le-power9", "ppc64le-power8", "ppc64le"},
+		{"i386-max", "x86_64-max", "i386"},
+		{"x86_64-max", "x86_64-qemu64", "x86_64"},
+		{"x86_64-qemu64", "x86_64-max", "x86_64"},
+	} {
+		t.Run(m.from+" to "+m.to+", "+m.abi, func(t *testing.T) {
+			from, to := guests.get(t, m.from), guests.get(t, m.to)
+			dir := "clock-" + m.from
+			require.NoError(t, os.MkdirAll(filepath.Join(from.dir, dir), 0o755))
+			program := compile(t, filepath.Join(from.dir, dir), m.abi, "clock")
+			j := startJob(t, from, dir, from.see(t, program), path.Join(agent.Dir, dir, "stop"))
+			images := j.checkpoints(j.line(), 3)
+			j.finish()
+			from.lend(t, to, dir)
+			for _, image := range images {
+				r := startJob(t, to, dir, "cr", "restart", path.Join(agent.Dir, dir, image))
+				time.Sleep(time.Second)
+				r.finish()
+			}
+		})
+	}
+}
+
+// TestHWCAP is that programs which choose code by AT_HWCAP stay movable when
+// they are told less: a machine without VSX takes them then.
+func TestHWCAP(t *testing.T) {
+	guests := &fleet{root: t}
+	for _, abi := range []string{"ppc64", "ppc"} {
+		t.Run(abi, func(t *testing.T) {
+			from, to := guests.get(t, "ppc64-power9"), guests.get(t, "ppc64-power8-novsx")
+			out, said, status := to.try(t, "cr", "features", "--json")
+			require.Zero(t, status, said)
+			dir := "hwcap-" + abi
+			require.NoError(t, os.MkdirAll(filepath.Join(from.dir, dir), 0o755))
+			machine := filepath.Join(from.dir, dir, "novsx.json")
+			require.NoError(t, os.WriteFile(machine, []byte(out), 0o644))
+			program := from.see(t, compile(t, filepath.Join(from.dir, dir), abi, "hwcap"))
+			verify := func(image string) (string, int) {
+				out, said, status := from.try(t, "cr", "verify", "--strict", "--on", from.see(t, machine), path.Join(agent.Dir, dir, image))
+				require.Empty(t, said)
+				return out, status
+			}
+
+			// As it is: it may have chosen code that uses VSX.
+			j := startJob(t, from, dir, program, path.Join(agent.Dir, dir, "stop"))
+			pid, told, _ := strings.Cut(j.line(), " ")
+			require.Equal(t, "vsx", told)
+			images := j.checkpoints(pid, 1)
+			j.finish()
+			out, status = verify(images[0])
+			require.Equal(t, 1, status)
+			require.Contains(t, out, "vsx")
+
+			// Told of no more than the other machine has.
+			j = startJob(t, from, dir, "cr", "run", "--cpu-like", from.see(t, machine), program, path.Join(agent.Dir, dir, "stop"))
+			pid, told, _ = strings.Cut(j.line(), " ")
+			require.Equal(t, "no vsx", told)
+			images = j.checkpoints(pid, 3)
+			j.finish()
+			from.lend(t, to, dir)
+			for _, image := range images {
+				out, status = verify(image)
+				require.Zero(t, status, out)
+				r := startJob(t, to, dir, "cr", "restart", path.Join(agent.Dir, dir, image))
+				time.Sleep(time.Second)
+				r.finish()
+			}
+		})
+	}
+}

@@ -31,10 +31,12 @@ func (s shape) String() string {
 // images measures checkpoints and restarts.
 func (b *bench) images(shapes []shape) error {
 	var all []*results
+	var failed error
 	for _, s := range shapes {
 		r := &results{shape: s}
 		if err := b.measure(r); err != nil {
-			return fmt.Errorf("%s: %w", s, err)
+			failed = fmt.Errorf("%s: %w", s, err)
+			break
 		}
 		all = append(all, r)
 	}
@@ -58,7 +60,7 @@ func (b *bench) images(shapes []shape) error {
 		}
 	}
 	t.print()
-	return nil
+	return failed
 }
 
 // measure measures a shape: in turns, so that what else the machine does slows

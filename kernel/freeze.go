@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -232,12 +233,34 @@ func (t *tree) thaw() error {
 			first = err
 		}
 	}
+	t.reap()
 	for _, p := range t.processes {
 		if p.mem.f != nil {
 			p.mem.close()
 		}
 	}
 	return first
+}
+
+// reap waits for tasks that were killed while they were traced, by themselves
+// even: the first to run on may end the process. Until their tracer has waited
+// for them nobody else is told of their end. A leader comes after its threads;
+// one that is a child of this program is left to whoever waits for children.
+func (t *tree) reap() {
+	for _, leaders := range []bool{false, true} {
+		for _, c := range t.tasks {
+			if !c.killed {
+				continue
+			}
+			s, err := readStatus(c.tid)
+			if err != nil || (s.tgid == c.tid) != leaders || leaders && s.ppid == os.Getpid() {
+				continue
+			}
+			for err == nil {
+				_, err = waitTask(c.tid)
+			}
+		}
+	}
 }
 
 // kill ends all processes of the tree.

@@ -14,9 +14,7 @@ import (
 )
 
 // chunkSize is how much memory is read and written at a time, in bytes: little
-// enough to stay in the cache between the two. (To read one piece while another
-// is written, by a second thread, was measured: it takes no less time and more
-// of the processors'.)
+// enough to stay in the cache between the two.
 const chunkSize = 512 << 10
 
 // smallChunk is the same where there is little to save: the first touch of a
@@ -163,17 +161,29 @@ func readPagemap(f *os.File, m *memoryPart, v *image.VMA) error {
 
 // pages writes the memory of the tree.
 func (s *saver) pages(w *image.Writer) error {
-	size := uint64(chunkSize)
-	if s.img.Bytes < 16*chunkSize {
-		size = smallChunk
-	}
-	buf := make([]byte, size)
 	var done uint64
 	note := func(n uint64) {
 		if done += n; s.options.Progress != nil {
 			s.options.Progress(done, s.img.Bytes)
 		}
 	}
+	pieces := newPieceWriter(w, s.img.Bytes)
+	err := s.privatePages(pieces, note)
+	if e := pieces.close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return s.shmPages(pieces.buffer(), func(owner uint32, runs []image.Run, data []byte) error {
+		defer note(uint64(len(data)))
+		return w.Pages(owner, true, runs, data)
+	})
+}
+
+// privatePages writes the private memory of the tree.
+func (s *saver) privatePages(w *pieceWriter, note func(uint64)) error {
+	buf := w.buffer()
 	for i := range s.memory {
 		m := &s.memory[i]
 		var batch []image.Run
@@ -186,11 +196,11 @@ func (s *saver) pages(w *image.Writer) error {
 			if err := m.process.readRuns(batch, data); err != nil {
 				return err
 			}
-			if err := w.Pages(m.owner, false, batch, data); err != nil {
+			if err := w.write(piece{m.owner, batch, data}); err != nil {
 				return err
 			}
 			note(size)
-			batch, size = batch[:0], 0
+			buf, batch, size = w.buffer(), nil, 0
 			return nil
 		}
 		for _, r := range m.runs {
@@ -214,10 +224,8 @@ func (s *saver) pages(w *image.Writer) error {
 			return err
 		}
 	}
-	return s.shmPages(buf, func(owner uint32, runs []image.Run, data []byte) error {
-		defer note(uint64(len(data)))
-		return w.Pages(owner, true, runs, data)
-	})
+	w.free <- buf
+	return nil
 }
 
 // readRuns reads runs of a process's memory into data, one behind the other.

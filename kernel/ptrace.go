@@ -40,6 +40,7 @@ type task struct {
 	abi      regset.ABI
 	arch     regset.Arch
 	stopped  bool
+	killed   bool // before it could be detached from
 
 	insn  uint64           // address of a system call instruction in the task
 	held  []syscall.Signal // stop signals that came while calls were made
@@ -249,7 +250,11 @@ func (t *task) detach() error {
 		return nil
 	}
 	t.stopped = false
-	if err := ptrace(unix.PTRACE_DETACH, t.tid, 0, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	err := ptrace(unix.PTRACE_DETACH, t.tid, 0, 0)
+	if t.killed = errors.Is(err, unix.ESRCH); t.killed {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("detach from pid %d: %w", t.tid, err)
 	}
 	for _, s := range t.held {

@@ -57,7 +57,7 @@ e = select.epoll(); r, w = os.pipe(); e.register(r, 1); q, p = os.pipe()
 child = os.fork()
 if child == 0:
     os.setsid()
-    if os.fork() == 0: print("ready", flush=True); time.sleep(100)
+    if os.fork() == 0: print("ready", flush=True); os.close(p); os.read(q, 1)
     os._exit(0)
 os.wait(); os.close(r)
 sys.stdin.readline()`, `descriptor 3 anon_inode:\[eventpoll\]: it looks at an open file, once descriptor 4, that no process has open any more`},

@@ -24,6 +24,8 @@ const (
 )
 
 // ptrace makes a request; the calling goroutine is locked to its thread.
+//
+//go:uintptrescapes
 func ptrace(request, pid int, addr, data uintptr) error {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_PTRACE, uintptr(request), uintptr(pid), addr, data, 0, 0)
 	if errno != 0 {

@@ -132,17 +132,6 @@ func (c *coder) count(n, size int) int {
 	return int(u)
 }
 
-// u64s is a list of 64-bit integers.
-func (c *coder) u64s(p *[]uint64) {
-	n := c.count(len(*p), 8)
-	if !c.writing && n > 0 {
-		*p = make([]uint64, n)
-	}
-	for i := range *p {
-		c.u64(&(*p)[i])
-	}
-}
-
 // u32s is a list of 32-bit integers.
 func (c *coder) u32s(p *[]uint32) {
 	n := c.count(len(*p), 4)

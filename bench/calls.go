@@ -23,7 +23,7 @@ func (b *bench) calls(short bool) error {
 			command []string
 			least   *[2]float64
 		}{{program, &plain}, {append([]string{b.cr, "run", "--"}, program...), &under}} {
-			now, err := callTimes(way.command)
+			now, err := numbers(way.command...)
 			if err != nil {
 				return err
 			}
@@ -42,15 +42,20 @@ func (b *bench) calls(short bool) error {
 	return nil
 }
 
-func callTimes(command []string) (ns [2]float64, err error) {
+// numbers runs a command that prints numbers, in nanoseconds.
+func numbers(command ...string) (ns []float64, err error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return ns, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+		return nil, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
 	}
-	if _, err := fmt.Sscan(string(out), &ns[0], &ns[1]); err != nil {
-		return ns, fmt.Errorf("%s: it printed %q", strings.Join(command, " "), out)
+	for _, f := range strings.Fields(string(out)) {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s: it printed %q", strings.Join(command, " "), out)
+		}
+		ns = append(ns, n)
 	}
 	return ns, nil
 }

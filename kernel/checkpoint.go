@@ -160,6 +160,10 @@ func (s *saver) header() error {
 	if err != nil {
 		return err
 	}
+	clocks, err := clocksOf(root.pid)
+	if err != nil {
+		return err
+	}
 	s.img.Header = image.Header{
 		ABI:      hostABI,
 		Machine:  unix.ByteSliceToString(uts.Machine[:]),
@@ -167,8 +171,8 @@ func (s *saver) header() error {
 		PageSize: uint32(os.Getpagesize()),
 		ID:       id,
 		Time:     time.Now().UnixNano(),
-		Mono:     clock(unix.CLOCK_MONOTONIC),
-		Boottime: clock(unix.CLOCK_BOOTTIME),
+		Mono:     clocks.monotonic,
+		Boottime: clocks.boottime,
 		HWCAP:    m.HWCAP,
 		HWCAP2:   m.HWCAP2,
 		Creator:  s.options.Creator,
@@ -191,14 +195,6 @@ func newIdentifier() (uint64, error) {
 			return uint64(id), nil
 		}
 	}
-}
-
-func clock(id int32) int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(id, &ts); err != nil {
-		return 0
-	}
-	return ts.Nano()
 }
 
 // leave puts the tasks back as they were and lets them run on, or does with

@@ -34,6 +34,10 @@ type LaunchOptions struct {
 	RestartOptions
 	PIDs PIDs
 
+	// KeepClocks lets CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they
+	// were, in a time namespace. It takes NamespacePIDs.
+	KeepClocks bool
+
 	// Files are the descriptors 0, 1, ... of the new processes, which stand in
 	// for those that led out of the checkpointed tree.
 	Files []*os.File
@@ -92,6 +96,9 @@ func (l *launcher) launch() error {
 	}
 	if p.mem, err = openMemory(p.pid); err != nil {
 		return err
+	}
+	if l.options.KeepClocks && l.made.init == 0 {
+		return fmt.Errorf("clocks that go on take a pid namespace whose init is not of the image: %w", unix.EOPNOTSUPP)
 	}
 	if l.made.init != 0 {
 		if p, err = l.splitInit(p); err != nil {
@@ -200,6 +207,11 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		return nil, err
 	}
 	init := p.leader()
+	if l.options.KeepClocks {
+		if err := p.keepClocks(&l.rs.img.Header); err != nil {
+			return nil, err
+		}
+	}
 	c, err := p.clone(init, 0, unix.SIGCHLD, l.rs.img.Header.Root)
 	if err != nil {
 		return nil, fmt.Errorf("pid %d in a new namespace: %w", l.rs.img.Header.Root, err)

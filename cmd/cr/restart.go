@@ -30,9 +30,11 @@ var restartCommand = &command{
 		force := flags.Bool("force", false, "restart although files have changed since the checkpoint")
 		pids := flags.String("pids", "namespace", "pids of the processes: `HOW` is \"namespace\" (those that they had,\n"+
 			"in a namespace of their own), \"keep\" or \"new\"")
+		clocks := flags.Bool("keep-clocks", false, "let CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they were,\n"+
+			"in a time namespace")
 		return func(args []string) (int, error) {
 			o := kernel.LaunchOptions{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}}
-			o.Force = *force
+			o.Force, o.KeepClocks = *force, *clocks
 			how, ok := map[string]kernel.PIDs{"namespace": kernel.NamespacePIDs, "keep": kernel.SamePIDs, "new": kernel.FreshPIDs}[*pids]
 			if !ok {
 				return 0, usageError(fmt.Sprintf("--pids=%s: it is namespace, keep or new", *pids))

@@ -105,6 +105,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	s.noteImage(w)
 	defer s.closeFiles()
 	defer s.sums.wait()
+	if s.sums.off, err = s.watches(); err != nil {
+		return 0, err
+	}
 	for _, p := range s.tree.processes {
 		if err := s.process(p); err != nil {
 			return 0, err

@@ -113,6 +113,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 			return 0, err
 		}
 	}
+	if err := s.checkSemaphores(); err != nil {
+		return 0, err
+	}
 	if err := s.finishFiles(); err != nil {
 		return 0, err
 	}
@@ -257,6 +260,9 @@ func (s *saver) process(p *process) error {
 	}
 	if p.status.state == 'T' {
 		r.State = image.Stopped
+	}
+	if ok, err := s.mayMakeCalls(p); err != nil || !ok {
+		return err
 	}
 	if err := p.leaveVDSO(); err != nil {
 		return err

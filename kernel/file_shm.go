@@ -121,7 +121,7 @@ func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 		case strings.HasPrefix(a.name, memfdPrefix):
 			m.rec.MemFD, m.rec.Name = true, memfdName(a.name)
 			s.mappedSeals(m)
-		case a.name != anonShared && m.rec.Mode != 0:
+		case !isAnonShared(a.name) && m.rec.Mode != 0:
 			m.rec.Path = strings.TrimSuffix(a.name, " (deleted)")
 		}
 	}
@@ -132,6 +132,12 @@ func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 
 // anonShared is the name that maps gives to shared anonymous memory.
 const anonShared = "/dev/zero (deleted)"
+
+// isAnonShared reports whether a name is that of shared anonymous memory, which
+// can have been given one (PR_SET_VMA_ANON_NAME).
+func isAnonShared(name string) bool {
+	return name == anonShared || strings.HasPrefix(name, "[anon_shmem:")
+}
 
 // mappedSeals notes the seals of a memfd that is mapped, and perhaps nowhere
 // open.
@@ -412,7 +418,7 @@ func isZero(b []byte) bool {
 // withoutName reports whether a shared mapping is of memory that has no name:
 // anonymous, a memfd, or a file that is deleted.
 func (s *saver) withoutName(p *process, a *area) bool {
-	if a.name == anonShared || strings.HasPrefix(a.name, memfdPrefix) {
+	if isAnonShared(a.name) || strings.HasPrefix(a.name, memfdPrefix) {
 		return true
 	}
 	if !strings.HasSuffix(a.name, " (deleted)") || !strings.HasPrefix(a.name, "/") {

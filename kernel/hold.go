@@ -40,6 +40,9 @@ func (t *task) hold() error {
 	if t.mask, err = t.sigmask(); err != nil {
 		return err
 	}
+	if err := t.holdDispatch(); err != nil {
+		return err
+	}
 	return t.setSigmask(allSignals)
 }
 
@@ -53,6 +56,11 @@ func (t *task) release() error {
 	}
 	if err := t.settle(t.kept); err != nil {
 		return err
+	}
+	if t.dispatch.Mode != 0 {
+		if err := t.setDispatch(t.dispatch); err != nil {
+			return err
+		}
 	}
 	return t.setSigmask(t.mask)
 }

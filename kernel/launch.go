@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"cr/image"
@@ -245,11 +244,7 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 // giveCalls makes a process install the filter that gives it and its
 // descendants the calls, and takes the listener.
 func (l *launcher) giveCalls(p *process) error {
-	program, err := Filter(hostCalls)
-	if err != nil {
-		return err
-	}
-	raw, err := bpf.Assemble(program)
+	program, err := callsProgram()
 	if err != nil {
 		return err
 	}
@@ -257,23 +252,8 @@ func (l *launcher) giveCalls(p *process) error {
 		return err
 	}
 	t := p.leader()
-	order, lay := t.abi.Order(), layoutOf(t.abi)
-	const filterAt = 64
-	b := make([]byte, filterAt+8*len(raw))
-	order.PutUint16(b, uint16(len(raw))) // struct sock_fprog
-	lay.putLong(b, 1, p.scratch+filterAt)
-	for i, r := range raw {
-		at := b[filterAt+8*i:]
-		order.PutUint16(at, r.Op)
-		at[2], at[3] = r.Jt, r.Jf
-		order.PutUint32(at[4:], r.K)
-	}
-	if err := p.mem.write(p.scratch, b); err != nil {
-		return err
-	}
 	install := func() (uint64, error) {
-		return t.call(sysSeccomp, unix.SECCOMP_SET_MODE_FILTER,
-			unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, p.scratch)
+		return l.rs.installProgram(p, t, program, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	}
 	fd, err := install()
 	if errors.Is(err, unix.EACCES) {

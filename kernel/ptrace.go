@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cr/cpu"
+	"cr/image"
 	"cr/regset"
 )
 
@@ -54,6 +55,8 @@ type task struct {
 	mask               uint64
 	cpu                *regset.State // in the image that is being made
 	kept               []byte        // what else system calls change: NT_PPC_PPR
+	dispatch           image.Dispatch
+	suspended          bool // its seccomp filters are put off
 }
 
 // ptrace makes a request. What data points to must stay in place meanwhile,

@@ -318,6 +318,9 @@ func (rs *restarter) stagePlaces(r *reborn) error {
 	if r.cwd, err = r.openPath(rs.img.FS(r.rec.FS).Cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("working directory %w", err)
 	}
+	if err = rs.stageRoot(r); err != nil {
+		return err
+	}
 	if r.mm.Exe == 0 {
 		return nil
 	}
@@ -433,6 +436,9 @@ func (r *reborn) closeRange(list []int) error {
 
 // commitFiles gives a process its descriptors.
 func (rs *restarter) commitFiles(r *reborn) error {
+	if err := r.commitRoot(); err != nil {
+		return err
+	}
 	if _, err := r.do(sysFchdir, r.cwd); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ func (rs *restarter) commit() error {
 			{"descriptors", rs.commitFiles},
 			{"settings", rs.commitSettings},
 			{"signal actions", rs.commitSignals},
+			{"process files", rs.commitProcessFiles},
 			{"tasks", rs.commitTasks},
 			{"registers", rs.commitCPU},
 		} {
@@ -172,7 +173,7 @@ func (rs *restarter) commitSignals(r *reborn) error {
 			return err
 		}
 	}
-	return nil
+	return rs.commitTimers(r)
 }
 
 // commitTasks sets what each task has set for itself.
@@ -214,7 +215,13 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := r.commitRseq(t, rec); err != nil {
 		return err
 	}
-	if err := r.commitSched(t, rec); err != nil {
+	if err := rs.commitSched(r, t, rec); err != nil {
+		return err
+	}
+	if err := r.commitMemPolicy(t, rec); err != nil {
+		return err
+	}
+	if err := rs.commitOwnSettings(t, rec, false); err != nil {
 		return err
 	}
 	if err := rs.commitCreds(r, t, rec); err != nil {
@@ -281,40 +288,22 @@ func (r *reborn) commitRseq(t *task, rec *image.Task) error {
 	return err
 }
 
-// commitSched sets nice value, policy and affinity where they differ. What the
-// task may not set it does without: it runs on all the same.
-func (r *reborn) commitSched(t *task, rec *image.Task) error {
-	var now image.Sched
-	if err := readSched(t.tid, &now); err != nil {
-		return err
-	}
-	s := rec.Sched
-	if now.Policy == s.Policy && now.Priority == s.Priority && now.Nice == s.Nice {
-		return nil
-	}
-	order := t.abi.Order()
-	b := make([]byte, 48) // struct sched_attr
-	order.PutUint32(b, uint32(len(b)))
-	order.PutUint32(b[4:], s.Policy)
-	order.PutUint32(b[16:], uint32(s.Nice))
-	order.PutUint32(b[20:], s.Priority)
-	if err := r.mem.write(r.scratch, b); err != nil {
-		return err
-	}
-	_, err := t.call(sysSchedSetattr, 0, r.scratch, 0)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return nil
-	}
-	return err
-}
-
 // commitCPU gives all tasks of a process their registers and signal masks, and
 // unmaps what was mapped for the restart.
 func (rs *restarter) commitCPU(r *reborn) error {
+	records := rs.img.TasksOf(r.rec)
+	if err := rs.commitFuture(r); err != nil {
+		return err
+	}
+	if err := rs.commitOwnSettings(r.leader(), records[0], true); err != nil {
+		return err
+	}
+	if err := rs.commitFilters(r); err != nil {
+		return err
+	}
 	if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
 		return err
 	}
-	records := rs.img.TasksOf(r.rec)
 	for i, t := range r.tasks {
 		rec := records[i]
 		if err := t.writeCPU(rs.states[rec.TID]); err != nil {
@@ -322,6 +311,11 @@ func (rs *restarter) commitCPU(r *reborn) error {
 		}
 		if err := t.settle(rs.states[rec.TID].Find(regset.PPC_PPR)); err != nil {
 			return err
+		}
+		if rec.Dispatch.Mode != 0 {
+			if err := t.setDispatch(rec.Dispatch); err != nil {
+				return err
+			}
 		}
 		if err := t.setSigmask(rec.Sigmask); err != nil {
 			return err

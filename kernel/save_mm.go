@@ -67,6 +67,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		return err
 	}
 	mm.Dumpable = uint32(dumpable)
+	if err := s.futureLocks(p, mm); err != nil {
+		return err
+	}
 	s.whole = make(map[uint64]bool)
 	part := memoryPart{process: p, owner: mm.ID, whole: s.whole}
 	for i := range p.areas {

@@ -67,13 +67,3 @@ func (s *saver) shared(p *process) error {
 	}
 	return nil
 }
-
-// checkNamespaces refuses a tree of several pid namespaces.
-func (s *saver) checkNamespaces() {
-	root := s.tree.processes[0]
-	for _, p := range s.tree.processes[1:] {
-		if len(p.status.nspid) != len(root.status.nspid) {
-			s.refuse(p, "process", "", "it is in a pid namespace within the one of the tree", "checkpoint it alone, from inside")
-		}
-	}
-}

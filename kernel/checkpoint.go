@@ -113,6 +113,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 			return 0, err
 		}
 	}
+	if err := s.checkSegments(); err != nil {
+		return 0, err
+	}
 	if err := s.checkSemaphores(); err != nil {
 		return 0, err
 	}

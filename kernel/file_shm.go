@@ -105,6 +105,15 @@ func (s *saver) deletedFile(d *openDescriptor) error {
 	return nil
 }
 
+// mapAnyShared gives a mapping of what has no file its record.
+func (s *saver) mapAnyShared(p *process, a *area, v *image.VMA) error {
+	if isSegment(a) {
+		return s.mapSegment(p, a, v)
+	}
+	s.mapShared(p, a, v)
+	return nil
+}
+
 // mapShared gives a shared mapping of memory without a name its record.
 func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 	m, fresh := s.shmOf(fileID{uint64(unix.Mkdev(a.major, a.minor)), a.inode})
@@ -121,11 +130,11 @@ func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 		case strings.HasPrefix(a.name, memfdPrefix):
 			m.rec.MemFD, m.rec.Name = true, memfdName(a.name)
 			s.mappedSeals(m)
-		case !isAnonShared(a.name) && m.rec.Mode != 0:
+		case !isAnonShared(a.name) && !isSegment(a) && m.rec.Mode != 0:
 			m.rec.Path = strings.TrimSuffix(a.name, " (deleted)")
 		}
 	}
-	if end := v.Offset + v.End - v.Start; m.rec.Mode == 0 && end > m.rec.Size {
+	if end := v.Offset + v.End - v.Start; m.rec.Mode == 0 && !m.rec.Segment.Is && end > m.rec.Size {
 		m.rec.Size = end
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -47,17 +48,28 @@ func freeze(root int, descendants bool) (*tree, error) {
 }
 
 func (t *tree) freeze(root int, descendants bool) error {
+	began := time.Now()
 	for {
 		pids, err := members(root, descendants)
 		if err != nil {
 			return err
 		}
-		fresh, err := t.seizeAll(pids, root)
+		alone, err := t.leftAlone(pids)
 		if err != nil {
 			return err
 		}
-		if len(fresh) == 0 {
+		fresh, err := t.seizeAll(pids, root, alone)
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 && len(alone) == 0 {
 			return t.group(pids, root)
+		}
+		if len(alone) > 0 {
+			if time.Since(began) > vforkPatience {
+				return vforkRefused(alone)
+			}
+			time.Sleep(time.Millisecond)
 		}
 		for len(fresh) > 0 {
 			next := fresh[0]
@@ -66,6 +78,12 @@ func (t *tree) freeze(root int, descendants bool) error {
 			if errors.Is(err, errGone) {
 				delete(t.tasks, next.tid)
 				continue
+			}
+			if errors.Is(err, errVfork) {
+				if err := t.letVfork(next, born[len(born)-1:]); err != nil {
+					return err
+				}
+				born, err = born[:len(born)-1], nil
 			}
 			if err != nil {
 				return err
@@ -100,8 +118,9 @@ func members(root int, descendants bool) ([]int, error) {
 	return list, nil
 }
 
-// seizeAll begins to trace and to stop those tasks that are not traced yet.
-func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
+// seizeAll begins to trace and to stop those tasks that are not traced yet, but
+// for some.
+func (t *tree) seizeAll(pids []int, root int, alone map[int]bool) (fresh []*task, err error) {
 	for _, pid := range pids {
 		tids, err := threads(pid)
 		if errors.Is(err, unix.ESRCH) && pid != root {
@@ -111,7 +130,7 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 			return fresh, err
 		}
 		for _, tid := range tids {
-			if _, known := t.tasks[tid]; known {
+			if _, known := t.tasks[tid]; known || alone[tid] {
 				continue
 			}
 			s, err := readStatus(tid)
@@ -141,7 +160,8 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 
 // awaitStop waits until a task has stopped, outside of any system call that it
 // might have been in. It returns the tids of the tasks that it has made
-// meanwhile: they are traced, and will stop too.
+// meanwhile: they are traced, and will stop too. If the last of them was made by
+// vfork, the error is errVfork.
 func (t *tree) awaitStop(c *task) (born []int, err error) {
 	for {
 		ws, err := waitTask(c.tid)
@@ -160,6 +180,9 @@ func (t *tree) awaitStop(c *task) (born []int, err error) {
 			var child uintptr
 			if err := ptrace(unix.PTRACE_GETEVENTMSG, c.tid, 0, uintptr(unsafe.Pointer(&child))); err == nil {
 				born = append(born, int(child))
+				if event == unix.PTRACE_EVENT_VFORK {
+					return born, errVfork
+				}
 			}
 		}
 		if err := ptrace(unix.PTRACE_CONT, c.tid, 0, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -225,7 +248,13 @@ func (t *tree) thaw() error {
 		if !c.stopped {
 			// It was seized but has not stopped: only a stopped task can be
 			// detached from.
-			if _, err := t.awaitStop(c); err != nil {
+			born, err := t.awaitStop(c)
+			for _, tid := range born {
+				if _, known := t.tasks[tid]; !known {
+					_ = letGo(tid) // it may have ended
+				}
+			}
+			if c.stopped = err == nil || errors.Is(err, errVfork); !c.stopped {
 				continue
 			}
 		}

@@ -40,7 +40,12 @@ const usualCoreFilter = 0x33
 
 // writeProc makes a process write to a file that it has in /proc.
 func (r *reborn) writeProc(name, text string) error {
-	fd, err := r.openPath("/proc/self/"+name, unix.O_WRONLY|unix.O_CLOEXEC)
+	return r.writeFile("/proc/self/"+name, text)
+}
+
+// writeFile makes a process write to a file that is there.
+func (r *reborn) writeFile(path, text string) error {
+	fd, err := r.openPath(path, unix.O_WRONLY|unix.O_CLOEXEC)
 	if err != nil {
 		return err
 	}

@@ -62,10 +62,16 @@ if child == 0:
 os.wait(); os.close(r)
 sys.stdin.readline()`, `descriptor 3 anon_inode:\[eventpoll\]: it looks at an open file, once descriptor 4, that no process has open any more`},
 	{"pidfd of a process outside", `f = os.pidfd_open(os.getppid()); ready()`, `descriptor 3 .*: it refers to process \d+, which is not among those to save`},
-	{"System V shared memory", `
+	{"System V shared memory that others have attached", `
 i = call("shmget", 0, 4096, 0o600 | 0o1000)
 libc.shmat.restype = ctypes.c_void_p; libc.shmat(i, None, 0); call("shmctl", i, 0, None)
-ready()`, `mapping .*/SYSV.*: System V shared memory`},
+r, w = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid(); os.close(w); print("ready", flush=True); os.read(r, 1); os._exit(0)
+    os._exit(0)
+os.wait(); os.close(r)
+sys.stdin.readline()`, `mapping .*/SYSV.*: System V shared memory that processes outside have attached 1 times`},
 	{"System V semaphores with SEM_UNDO", `
 s = call("semget", 0, 1, 0o1600); op = ctypes.create_string_buffer(struct.pack("Hhh", 0, 1, 0x1000)); call("semop", s, op, 1)
 try: ready()

@@ -64,7 +64,9 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	securebits uint32 // of the process that all are made from
+	securebits uint32  // of the process that all are made from
+	segments   []int32 // System V shared memory that was made
+	doomed     []int32 // that goes with its last mapping
 	ownProcess bool // the root process is of our making, not a caller
 	ownUsers   bool // the processes are in a user namespace of their own, with one user
 	fileRestarter
@@ -237,6 +239,9 @@ func (rs *restarter) stage(p *process) error {
 			return err
 		}
 	}
+	if err := rs.removeSegments(rs.doomed); err != nil {
+		return err
+	}
 	return rs.stageLate()
 }
 
@@ -350,6 +355,9 @@ func (rs *restarter) undoMemory(r *reborn) error {
 	}
 	if r.scratch == 0 {
 		return nil
+	}
+	if err := rs.removeSegments(rs.segments); err != nil {
+		return err
 	}
 	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
 	return err

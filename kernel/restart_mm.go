@@ -211,6 +211,13 @@ func (rs *restarter) stageShms() error {
 		if err != nil {
 			return err
 		}
+		if shm.Segment.Is {
+			if err := rs.stageSegment(shm, at); err != nil {
+				return err
+			}
+			rs.shms[shm.ID] = at
+			continue
+		}
 		if _, err := rs.root.leader().mmap(at, shm.Size, unix.PROT_READ|unix.PROT_WRITE,
 			unix.MAP_SHARED|unix.MAP_ANONYMOUS|mapFixedNoReplace, -1, 0); err != nil {
 			return err

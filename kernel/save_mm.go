@@ -95,7 +95,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 				part.vmas = append(part.vmas, *v)
 			}
 		case image.ShmVMA:
-			s.mapShared(p, a, v)
+			if err := s.mapAnyShared(p, a, v); err != nil {
+				return err
+			}
 		}
 		mm.VMAs = append(mm.VMAs, *v)
 	}
@@ -138,9 +140,9 @@ func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
 	case a.inode == 0 && !a.shared:
 		v.Kind, v.Offset = image.Anon, 0
 		return v, nil
-	case strings.HasPrefix(a.name, "/SYSV"):
-		s.refuse(p, "mapping", object, "System V shared memory", "detach it first")
-		return nil, nil
+	case isSegment(a):
+		v.Kind = image.ShmVMA
+		return v, nil
 	case a.shared && s.withoutName(p, a):
 		v.Kind = image.ShmVMA
 		return v, nil

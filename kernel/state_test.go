@@ -1,8 +1,12 @@
 package kernel_test
 
 import (
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"cr/kernel"
@@ -220,4 +224,73 @@ func TestState(t *testing.T) {
 			restart(t, image).finish()
 		})
 	}
+}
+
+// segmentCases use System V shared memory, which is gone by the time of the
+// restart, or still there.
+var segmentCases = []struct{ name, script string }{
+	{"removed while attached", segmentScript + `
+i = call("shmget", 0, 12288, 0o600 | 0o1000); m = libc.shmat(i, None, 0); call("shmctl", i, 0, None)
+fill(m); r, w = os.pipe()
+if os.fork() == 0:
+    os.read(r, 1); same(ctypes.string_at(m, 3), b"new"); ctypes.memmove(m + 4, b"seen", 4); os._exit(0)
+ready(); check(m); ctypes.memmove(m, b"new", 3); os.write(w, b"x"); os.wait(); same(ctypes.string_at(m, 8), b"new\1seen"); print("ok")`},
+	{"gone", segmentScript + `
+i = call("shmget", 0x6372 + os.getpid(), 12288, 0o640 | 0o1000); m = libc.shmat(i, None, 0); fill(m)
+if sys.argv[1] == "gone":
+    n = libc.shmat(i, None, 0o10000); libc.munmap(ctypes.c_void_p(n + 4096), 4096)
+ready(); check(m)
+same(call("shmget", 0x6372 + os.getpid(), 0, 0), i); k = libc.shmat(i, None, 0); check(k); ctypes.memset(k, 5, 1); same(ctypes.string_at(m, 1), b"\5")
+same(libc.shmdt(ctypes.c_void_p(m)), 0); call("shmctl", i, 0, None); print("ok")`},
+}
+
+const segmentScript = `
+libc.shmat.restype = ctypes.c_void_p; libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+def fill(m):
+    for i in range(3): ctypes.memset(m + 4096 * i, i + 1, 4096)
+def check(m):
+    for i in range(3): same(ctypes.string_at(m + 4096 * i, 4096), bytes([i + 1]) * 4096)
+`
+
+func TestSegments(t *testing.T) {
+	for _, c := range segmentCases {
+		c := c
+		t.Run(c.name, func(t *testing.T) {
+			p := start(t, c.script, "gone")
+			before := segments(t)
+			image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+			_, _ = p.end()
+			for id := range before {
+				// Of those that the program has left.
+				if now := segments(t); now[id] == "0" {
+					_, _, _ = unix.Syscall(unix.SYS_SHMCTL, uintptr(id), unix.IPC_RMID, 0)
+				}
+			}
+			restart(t, image).finish()
+		})
+	}
+	t.Run("still there", func(t *testing.T) {
+		p := start(t, segmentCases[1].script, "there")
+		image := p.checkpoint(kernel.CheckpointOptions{})
+		_, err := tryRestart(t, image)
+		require.ErrorContains(t, err, "it is in use (end those who use it, or share it with them (--force))")
+		require.NoError(t, unix.Kill(p.pid, unix.SIGKILL))
+		_, _ = p.end()
+		restart(t, image).finish()
+	})
+}
+
+// segments lists System V shared memory: how many mappings each has.
+func segments(t *testing.T) map[int]string {
+	b, err := os.ReadFile("/proc/sysvipc/shm")
+	require.NoError(t, err)
+	list := make(map[int]string)
+	for _, line := range strings.Split(string(b), "\n")[1:] {
+		if f := strings.Fields(line); len(f) > 6 {
+			id, err := strconv.Atoi(f[1])
+			require.NoError(t, err)
+			list[id] = f[6]
+		}
+	}
+	return list
 }

@@ -123,6 +123,8 @@ const (
 	sysSetMempolicy
 	sysGetMempolicy
 	sysMlockall
+	sysVfork
+	sysClone
 	sysCount
 )
 
@@ -249,6 +251,8 @@ var sysnos = [sysCount]struct {
 	sysIoprioSet:         {"ioprio_set", [4]int{251, 289, 273, 273}},
 	sysSetMempolicy:      {"set_mempolicy", [4]int{238, 276, 261, 261}},
 	sysGetMempolicy:      {"get_mempolicy", [4]int{239, 275, 260, 260}},
+	sysVfork:             {"vfork", [4]int{58, 190, 189, 189}},
+	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
 	sysMlockall:          {"mlockall", [4]int{151, 152, 152, 152}},
 }
 

@@ -30,8 +30,9 @@ func saveInet(s *saver, k *savedSocket, own int) error {
 	case unix.SOCK_DGRAM:
 		if rec.Protocol != unix.IPPROTO_UDP && rec.Protocol != unix.IPPROTO_UDPLITE {
 			s.refuseFile(k.d, fmt.Sprintf("a datagram socket of protocol %d", rec.Protocol), "close it first")
+			return nil
 		}
-		return nil
+		return s.peekQueue(k, own)
 	case unix.SOCK_STREAM:
 	default:
 		s.refuseFile(k.d, "a raw socket", "close it first")
@@ -506,6 +507,9 @@ func (rs *restarter) inetListener(rec *image.Socket) *image.File {
 
 // finishInet sends again what was on its way within the tree.
 func (rs *restarter) finishInet(f *image.File, rec *image.Socket) error {
+	if rec.Type == unix.SOCK_DGRAM {
+		return rs.resendDatagrams(rec)
+	}
 	if rec.Type != unix.SOCK_STREAM || rec.State != image.Connected || rec.Peer == 0 {
 		return nil
 	}

@@ -80,7 +80,7 @@ except AssertionError: call("semctl", s, 0, 0)`, `semaphore 0 of set \d+: it has
 	{"mount namespace", `call("unshare", 0x00020000); ready()`, `namespace ns/mnt: it is in another mount namespace`},
 	{"network namespace", `call("unshare", 0x40000000); ready()`, `namespace ns/net: it is in another network namespace`},
 	{"IPC namespace", `call("unshare", 0x08000000); ready()`, `namespace ns/ipc: it is in another IPC namespace`},
-	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace`},
+	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace than this program`},
 	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: it is in another pid namespace`},
 	{"user namespace of a child", `
 p = os.fork()

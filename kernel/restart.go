@@ -67,8 +67,8 @@ type restarter struct {
 	securebits uint32  // of the process that all are made from
 	segments   []int32 // System V shared memory that was made
 	doomed     []int32 // that goes with its last mapping
-	ownProcess bool // the root process is of our making, not a caller
-	ownUsers   bool // the processes are in a user namespace of their own, with one user
+	ownProcess bool    // the root process is of our making, not a caller
+	ownUsers   bool    // the processes are in a user namespace of their own, with one user
 	fileRestarter
 }
 

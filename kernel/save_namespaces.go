@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,11 +14,15 @@ import (
 // from inside.
 var namespaces = []struct{ file, what string }{
 	{"mnt", "mount"}, {"net", "network"}, {"uts", "UTS"}, {"ipc", "IPC"}, {"cgroup", "cgroup"},
-	{"time", "time"}, {"time_for_children", "time"}, {"pid_for_children", "pid"},
+	{"time_for_children", "time"}, {"pid_for_children", "pid"},
 }
 
+// forChildren ends the names of namespaces that are those of a task's children
+// only.
+const forChildren = "_for_children"
+
 // checkNamespaces refuses processes that are in other namespaces than this
-// program, and a tree of several pid or user namespaces.
+// program, and a tree of several pid, user or time namespaces.
 func (s *saver) checkNamespaces() {
 	root := s.tree.processes[0]
 	for _, p := range s.tree.processes {
@@ -33,17 +38,17 @@ func (s *saver) checkNamespaces() {
 				break
 			}
 		}
-		s.checkUsers(p, root)
+		s.checkOne(p, root, "user")
+		s.checkOne(p, root, "time")
 	}
 }
 
 // otherNamespace refuses a task that is in a namespace of its own.
 func (s *saver) otherNamespace(p *process, t *task) bool {
 	for _, n := range namespaces {
-		// The namespace of the children of who has a pid namespace is that one.
 		own, theirs := procPath(os.Getpid(), "ns/"+n.file), procPath(t.tid, "ns/"+n.file)
-		if n.file == "pid_for_children" {
-			own = procPath(t.tid, "ns/pid")
+		if strings.HasSuffix(n.file, forChildren) {
+			own = procPath(t.tid, "ns/"+strings.TrimSuffix(n.file, forChildren))
 		}
 		same, err := sameFile(own, theirs)
 		if n.file == "pid_for_children" && errors.Is(err, unix.ENOENT) {
@@ -53,7 +58,7 @@ func (s *saver) otherNamespace(p *process, t *task) bool {
 			continue // the kernel has no such namespaces
 		}
 		hint := fmt.Sprintf("checkpoint it from inside (nsenter --target %d --all cr checkpoint), and restart it there", p.pid)
-		if n.file == "pid_for_children" || n.file == "time_for_children" {
+		if strings.HasSuffix(n.file, forChildren) {
 			hint = "let it make no namespaces for its children"
 		}
 		s.refuse(p, "namespace", "ns/"+n.file, "it is in another "+n.what+" namespace than this program, and an image does not hold one", hint)
@@ -62,12 +67,11 @@ func (s *saver) otherNamespace(p *process, t *task) bool {
 	return false
 }
 
-// checkUsers refuses a process in a user namespace that is not the one of the
-// tree.
-func (s *saver) checkUsers(p, root *process) {
-	same, err := sameFile(procPath(root.pid, "ns/user"), procPath(p.pid, "ns/user"))
+// checkOne refuses a process in a namespace that is not the one of the tree.
+func (s *saver) checkOne(p, root *process, kind string) {
+	same, err := sameFile(procPath(root.pid, "ns/"+kind), procPath(p.pid, "ns/"+kind))
 	if err == nil && !same {
-		s.refuse(p, "namespace", "ns/user", "it is in another user namespace than the root of the tree", "checkpoint it alone")
+		s.refuse(p, "namespace", "ns/"+kind, "it is in another "+kind+" namespace than the root of the tree", "checkpoint it alone")
 	}
 }
 

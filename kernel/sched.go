@@ -189,7 +189,9 @@ func (rs *restarter) trySched(r *reborn) error {
 }
 
 // refusedByKernel reports whether a call failed for lack of a privilege.
-func refusedByKernel(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+func refusedByKernel(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
 
 // lacks is the error for something that a task had and that takes a privilege
 // which this restart has not; nil if the restart shall do without.

@@ -83,6 +83,7 @@ type saver struct {
 	sums    fileSums
 	memory  []memoryPart
 	whole   map[uint64]bool // of the process at hand: memoryPart.whole
+	online  []byte          // processors of this machine
 	fileSaver
 }
 

@@ -405,6 +405,10 @@ if os.fork() == 0:
 same(os.wait()[1], 0)
 print("ok")
 `},
+	{"leases", `
+fd, name = tempfile.mkstemp(); fcntl.fcntl(fd, 1024, fcntl.F_WRLCK)
+ready(); same(fcntl.fcntl(fd, 1025), fcntl.F_WRLCK); os.unlink(name); print("ok")
+`},
 	{"POSIX message queue", `
 name = b"/cr-test-%d" % os.getpid()
 rt = ctypes.CDLL("librt.so.1", use_errno=True)

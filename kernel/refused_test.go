@@ -95,6 +95,35 @@ ready()`, `a seccomp filter of it asks another program \(SECCOMP_RET_USER_NOTIF\
 import threading
 ev = ctypes.create_string_buffer(struct.pack("Qii", 0, 10, 0), 64); i = ctypes.c_int(); call("timer_create", 3, ev, ctypes.byref(i))
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start(); ready()`, `timer 0: a timer of the CPU time of a thread`},
+	{"shared descriptors", `
+p = libc.syscall(56, 0x400 | 17, 0, 0, 0, 0)
+if p == 0: signal.pause()
+try: ready()
+finally: os.kill(p, 9)`, `process: it shares its descriptors with pid \d+ \(clone, vfork\)`},
+	{"shared working directory", `
+p = libc.syscall(56, 0x200 | 17, 0, 0, 0, 0)
+if p == 0: signal.pause()
+try: ready()
+finally: os.kill(p, 9)`, `process: it shares its working directory with pid \d+ \(clone, vfork\)`},
+	{"thread with a working directory of its own", `
+import threading
+up = threading.Event()
+def run(): call("unshare", 0x200); up.set(); time.sleep(9)
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has working directory of its own \(unshare\)`},
+	{"thread with descriptors of its own", `
+import threading
+up = threading.Event()
+def run(): call("unshare", 0x400); up.set(); time.sleep(9)
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has descriptors of its own \(unshare\)`},
+	{"huge pages", `
+libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 1 << 21, 3, 0x40022, -1, 0)
+if m == 2**64 - 1: skip("there are no huge pages")
+ready()`, `mapping .*: it is of huge pages`},
+	{"protection key", `
+libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 4096, 3, 0x22, -1, 0); k = libc.pkey_alloc(0, 0)
+if k < 0: skip("the machine has no protection keys")
+assert libc.pkey_mprotect(ctypes.c_void_p(m), 4096, 3, k) == 0; ready()`, `mapping .*: it has protection key 1`},
+	{"deleted working directory", `d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); ready()`, `working directory /.*: it is deleted`},
 	{"output of a pseudoterminal that was not read", `
 m, s = os.openpty(); os.write(s, b"x"); time.sleep(0.2)
 ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},

@@ -198,6 +198,9 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 		if err := readSched(t.tid, &r.Sched); err != nil {
 			return err
 		}
+		if err := s.forgetAffinity(&r.Sched); err != nil {
+			return err
+		}
 	}
 	return nil
 }

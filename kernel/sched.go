@@ -79,6 +79,21 @@ func (l layout) swapMask(mask []byte) []byte {
 	return out
 }
 
+// forgetAffinity leaves out the processors of a task that may use all that are
+// on: on another machine it may use all of those.
+func (s *saver) forgetAffinity(r *image.Sched) error {
+	if s.online == nil {
+		var err error
+		if s.online, err = onlineCPUs(); err != nil {
+			return err
+		}
+	}
+	if covers(r.Affinity, s.online) {
+		r.Affinity = nil
+	}
+	return nil
+}
+
 // onlineCPUs is the mask of the processors of this machine that are on.
 func onlineCPUs() ([]byte, error) {
 	b, err := os.ReadFile("/sys/devices/system/cpu/online")

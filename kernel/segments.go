@@ -162,7 +162,7 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 		}
 	}
 	if _, err := rs.root.do(sysShmat, number, at, 0); err != nil {
-		return fmt.Errorf("System V shared memory %d: %w", number, err)
+		return fmt.Errorf("segment %d of System V shared memory: %w", number, err)
 	}
 	if seg.Removed {
 		rs.doomed = append(rs.doomed, number)
@@ -190,7 +190,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 		if chosen {
 			_ = rs.root.writeFile(next, "-1") // the next to make one would get the number
 		}
-		return 0, fmt.Errorf("System V shared memory %d: %w", seg.Number, err)
+		return 0, fmt.Errorf("segment %d of System V shared memory: %w", seg.Number, err)
 	}
 	number := int32(id)
 	creds := &rs.root.status.creds

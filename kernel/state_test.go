@@ -126,6 +126,9 @@ same(os.read(0, 3), b"go\n"); os.write(1, b"ok\n"); os._exit(0)`},
 	{name: "seccomp strict mode", needs: unix.CAP_SYS_ADMIN + 1, script: `
 assert libc.prctl(22, 1, 0, 0, 0) == 0
 libc.write(1, b"ready\n", 6); b = ctypes.create_string_buffer(3); libc.read(0, b, 3); libc.write(1, b"ok\n", 3); libc.syscall(60, 0)`},
+	{name: "speculation", script: `
+if libc.prctl(52, 0, 0, 0, 0) < 0 or not libc.prctl(52, 0, 0, 0, 0) & 1: skip("the machine leaves no choice about speculation")
+same(libc.prctl(53, 0, ctypes.c_ulong(4), 0, 0), 0); was = libc.prctl(52, 0, 0, 0, 0); assert was & 4; ready(); same(libc.prctl(52, 0, 0, 0, 0), was); print("ok")`},
 	{name: "memory flags", script: flagsScript + `
 a = [area(-1, 0x22, 8) for i in range(14)] + [area(-1, 0x21, 8), area(-1, 0x21, 8), area(fd, 2, 8), area(fd, 1, 8), area(mem, 1, 8)]
 for i, adv in enumerate((1, 2, 10, 16, 14, 15, 12, 18)): call("madvise", a[i], 8 * 4096, adv)
@@ -224,6 +227,18 @@ func TestState(t *testing.T) {
 			restart(t, image).finish()
 		})
 	}
+}
+
+// TestMemPolicy saves the memory policy of a task, which says something on
+// machines with several nodes only.
+func TestMemPolicy(t *testing.T) {
+	kernel.AskMemPolicies()
+	killAndRestart(t, `
+if sys.maxsize < 2**32 or os.uname().machine != "x86_64": skip("the numbers of the calls are those of x86_64")
+if libc.syscall(238, 2 | 1 << 15, ctypes.byref(ctypes.c_ulong(1)), 64) < 0: skip("the kernel has no memory policies")
+def policy():
+    m, n = ctypes.c_int(), ctypes.create_string_buffer(128); assert libc.syscall(239, ctypes.byref(m), n, 1024, None, 0) == 0; return m.value, n.raw[:8]
+was = policy(); same(was, (2 | 1 << 15, b"\1" + bytes(7))); ready(); same(policy(), was); print("ok")`)
 }
 
 // segmentCases use System V shared memory, which is gone by the time of the

@@ -21,6 +21,8 @@ type process struct {
 	areas   []area // as they were before scratch was mapped
 	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
 	zombie  bool
+
+	filesOf, fsOf *process // the parent, if it has the same descriptors, working directory
 }
 
 func (p *process) leader() *task { return p.tasks[0] }

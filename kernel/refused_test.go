@@ -95,21 +95,18 @@ ready()`, `a seccomp filter of it asks another program \(SECCOMP_RET_USER_NOTIF\
 import threading
 ev = ctypes.create_string_buffer(struct.pack("Qii", 0, 10, 0), 64); i = ctypes.c_int(); call("timer_create", 3, ev, ctypes.byref(i))
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start(); ready()`, `timer 0: a timer of the CPU time of a thread`},
-	{"shared descriptors", `
-p = libc.syscall(56, 0x400 | 17, 0, 0, 0, 0)
-if p == 0: signal.pause()
+	{"shared memory without CLONE_THREAD", `
+stack = mmap.mmap(-1, 1 << 20); at = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + (1 << 20) - 64
+wait = libc.pause
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+p = libc.clone(ctypes.cast(wait, ctypes.c_void_p), at, 0x100 | 17, None); assert p > 0
 try: ready()
-finally: os.kill(p, 9)`, `process: it shares its descriptors with pid \d+ \(clone, vfork\)`},
-	{"shared working directory", `
-p = libc.syscall(56, 0x200 | 17, 0, 0, 0, 0)
-if p == 0: signal.pause()
-try: ready()
-finally: os.kill(p, 9)`, `process: it shares its working directory with pid \d+ \(clone, vfork\)`},
+finally: os.kill(p, 9)`, `process: it shares its memory with pid \d+ \(clone, vfork\)`},
 	{"thread with a working directory of its own", `
 import threading
 up = threading.Event()
 def run(): call("unshare", 0x200); up.set(); time.sleep(9)
-threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has working directory of its own \(unshare\)`},
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has a working directory of its own \(unshare\)`},
 	{"thread with descriptors of its own", `
 import threading
 up = threading.Event()

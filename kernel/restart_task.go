@@ -16,21 +16,35 @@ func (rs *restarter) commit() error {
 	if err := rs.commitZombies(); err != nil {
 		return err
 	}
+	// What needs staged descriptors or paths comes first, for all processes: they
+	// can share a table of descriptors.
+	if err := rs.commitSteps([]commitStep{
+		{"threads", rs.commitThreads},
+		{"memory", rs.commitMemory},
+		{"address space", rs.commitMM},
+		{"process files", rs.commitProcessFiles},
+		{"directories", rs.commitPlaces},
+	}); err != nil {
+		return err
+	}
+	return rs.commitSteps([]commitStep{
+		{"descriptors", rs.commitFiles},
+		{"settings", rs.commitSettings},
+		{"signal actions", rs.commitSignals},
+		{"tasks", rs.commitTasks},
+		{"registers", rs.commitCPU},
+	})
+}
+
+// commitStep is a part of the commit of a process.
+type commitStep struct {
+	name string
+	do   func(*reborn) error
+}
+
+func (rs *restarter) commitSteps(steps []commitStep) error {
 	for _, r := range rs.list {
-		for _, step := range []struct {
-			name string
-			do   func(*reborn) error
-		}{
-			{"threads", rs.commitThreads},
-			{"memory", rs.commitMemory},
-			{"address space", rs.commitMM},
-			{"descriptors", rs.commitFiles},
-			{"settings", rs.commitSettings},
-			{"signal actions", rs.commitSignals},
-			{"process files", rs.commitProcessFiles},
-			{"tasks", rs.commitTasks},
-			{"registers", rs.commitCPU},
-		} {
+		for _, step := range steps {
 			if err := step.do(r); err != nil {
 				return fmt.Errorf("pid %d: %s: %w", r.pid, step.name, err)
 			}

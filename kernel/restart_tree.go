@@ -25,6 +25,13 @@ func (rs *restarter) stageChildren(parent *reborn) error {
 		if err != nil {
 			return err
 		}
+		// A zombie refers to neither.
+		if rec.Files == maker.rec.Files {
+			flags |= unix.CLONE_FILES
+		}
+		if rec.FS == maker.rec.FS {
+			flags |= unix.CLONE_FS
+		}
 		child, err := rs.makeChild(maker, flags, rec)
 		if err != nil {
 			return fmt.Errorf("process %d: %w", rec.PID, err)

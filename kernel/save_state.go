@@ -28,6 +28,10 @@ func (p *process) ask(t *task, size, arg int, nr sysno, args ...uint64) ([]byte,
 
 // fs saves the file system state of a process.
 func (s *saver) fs(p *process, r *image.Process) error {
+	if p.fsOf != nil {
+		r.FS = s.img.Process(last(p.fsOf.status.nstgid)).FS
+		return nil
+	}
 	f := &image.FS{ID: s.newID(), Umask: p.status.umask}
 	r.FS = f.ID
 	s.img.FSs = append(s.img.FSs, f)

@@ -129,6 +129,21 @@ libc.write(1, b"ready\n", 6); b = ctypes.create_string_buffer(3); libc.read(0, b
 	{name: "speculation", script: `
 if libc.prctl(52, 0, 0, 0, 0) < 0 or not libc.prctl(52, 0, 0, 0, 0) & 1: skip("the machine leaves no choice about speculation")
 same(libc.prctl(53, 0, ctypes.c_ulong(4), 0, 0), 0); was = libc.prctl(52, 0, 0, 0, 0); assert was & 4; ready(); same(libc.prctl(52, 0, 0, 0, 0), was); print("ok")`},
+	{name: "descriptors and a working directory shared by processes", script: `
+r, w = os.pipe(); c, d = os.pipe(); base = tempfile.mkdtemp(); os.mkdir(base + "/a"); os.mkdir(base + "/b"); os.chdir(base + "/a")
+p = libc.syscall(56, 0x400 | 17, 0, 0, 0, 0)
+if p == 0:
+    os.chdir(base); os.read(r, 1); n = os.open("/dev/zero", 0); os.dup2(n, 77); same(os.getcwd(), base); os.write(d, b"1"); os._exit(0)
+q = libc.syscall(56, 0x200 | 17, 0, 0, 0, 0)
+if q == 0:
+    os.close(w); os.read(r, 1); os.chdir(base + "/b"); os.umask(0o77); os.write(d, b"2"); os._exit(0)
+os.umask(0o22); ready(); same(os.getcwd(), base + "/a"); os.write(w, b"xy"); same(sorted(os.read(c, 1) + os.read(c, 1)), sorted(b"12"))
+for i in p, q: same(os.waitpid(i, 0)[1], 0)
+same(os.readlink("/proc/self/fd/77"), "/dev/zero"); same(os.getcwd(), base + "/b"); same(os.umask(0), 0o77); print("ok")`},
+	{name: "root directory and oom_score_adj", needs: unix.CAP_SYS_CHROOT + 1, script: `
+open("/proc/self/oom_score_adj", "w").write("55")
+proc = os.open("/proc", os.O_PATH); os.chroot(tempfile.mkdtemp()); ready()
+same(os.read(os.open("self/oom_score_adj", os.O_RDONLY, dir_fd=proc), 9), b"55\n"); print("ok")`},
 	{name: "memory flags", script: flagsScript + `
 a = [area(-1, 0x22, 8) for i in range(14)] + [area(-1, 0x21, 8), area(-1, 0x21, 8), area(fd, 2, 8), area(fd, 1, 8), area(mem, 1, 8)]
 for i, adv in enumerate((1, 2, 10, 16, 14, 15, 12, 18)): call("madvise", a[i], 8 * 4096, adv)

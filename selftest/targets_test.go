@@ -25,9 +25,9 @@ var emulators = map[regset.ABI][]string{
 // emulatorLacks lists what the emulators above have not.
 var emulatorLacks = map[regset.ABI][]string{
 	regset.I386:    {"avx512", "pkru"},
-	regset.PPC:     {"vsx", "dfp", "tar", "dscr", "ppr"},
-	regset.PPC64:   {"dscr", "ppr"},
-	regset.PPC64LE: {"dscr", "ppr"},
+	regset.PPC:     {"vsx", "dfp", "tar", "dscr", "ppr", "modes", "dexcr"},
+	regset.PPC64:   {"dscr", "ppr", "modes", "dexcr", "hashkey"},
+	regset.PPC64LE: {"dscr", "ppr", "modes", "dexcr", "hashkey"},
 }
 
 func buildTargets(t *testing.T, abi regset.ABI, class string) *program {

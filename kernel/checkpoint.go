@@ -325,6 +325,9 @@ func (s *saver) cpus(p *process) error {
 		if err != nil {
 			return err
 		}
+		if err := t.refuseCPU(state); err != nil {
+			return err
+		}
 		if t.tid == s.options.Caller {
 			if call := s.options.call; call != nil && !t.inCall(call) {
 				return fmt.Errorf("pid %d waits no longer: %w", t.tid, unix.EINTR)

@@ -2,6 +2,7 @@ package vmtests
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path"
@@ -65,8 +66,11 @@ func TestWordSize(t *testing.T) {
 // try runs a command and returns what it wrote and its exit status.
 func (m *member) try(t *testing.T, argv ...string) (out, said string, status int) {
 	t.Helper()
+	// A task that is restarted where it must not be may never end.
+	ctx, stop := context.WithTimeout(t.Context(), *idleFlag)
+	defer stop()
 	var stdout, stderr bytes.Buffer
-	err := m.Run(t.Context(), Command{Argv: argv, Stdout: &stdout, Stderr: &stderr})
+	err := m.Run(ctx, Command{Argv: argv, Stdout: &stdout, Stderr: &stderr})
 	var exit *ExitError
 	if errors.As(err, &exit) {
 		return stdout.String(), stderr.String(), exit.Status

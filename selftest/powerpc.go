@@ -31,7 +31,7 @@ var ppcClasses = []*Class{
 	{Name: "ppr", Regs: ppcPPR, Needs: need{hwcap2: ppc2Arch207, name: "PPC_FEATURE2_ARCH_2_07"}},
 	{Name: "spe", Regs: ppcSPERegs, Needs: need{hwcap: ppcSPE, name: "PPC_FEATURE_HAS_SPE"}},
 	{Name: "modes", Regs: ppcModes},
-	{Name: "dexcr", Regs: ppcDEXCR, Lacks: "the CPU has no DEXCR"},
+	{Name: "dexcr", Regs: ppcDEXCR, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}, Lacks: "the kernel has no PR_PPC_SET_DEXCR"},
 	{Name: "hashkey", Regs: ppcHashKey, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}},
 }
 
@@ -139,10 +139,10 @@ func ppcModes(abi regset.ABI, _ func(string) uint64) []Reg {
 	return l.regs
 }
 
-// ppcDEXCR are the controls that prctl gives: editable, set or clear, and clear
-// on exec.
+// ppcDEXCR are the controls that prctl gives: editable, and set or clear, now
+// and on exec.
 func ppcDEXCR(abi regset.ABI, _ func(string) uint64) []Reg {
-	const set, clear = 0x13, 0x15
+	const set, clear = 0x0b, 0x15
 	l := &layout{abi: abi}
 	l.fixed("ibrtpd", 4, set, clear)
 	l.fixed("srapd", 4, clear, set)

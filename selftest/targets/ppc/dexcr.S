@@ -33,6 +33,6 @@
 
 	target	8
 
-	/* PR_PPC_DEXCR_CTRL_SET and _CLEAR */
-	value32	ibrtpd, 2, 4
-	value32	srapd, 4, 2
+	/* PR_PPC_DEXCR_CTRL_SET and _SET_ONEXEC, _CLEAR and _CLEAR_ONEXEC */
+	value32	ibrtpd, 0x0a, 0x14
+	value32	srapd, 0x14, 0x0a

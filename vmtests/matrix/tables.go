@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -14,8 +15,16 @@ import (
 // be.
 const refusedMark = "refused: "
 
-// addresses differ from run to run.
-var addresses = regexp.MustCompile(` at 0x[0-9a-f]+-0x[0-9a-f]+`)
+// shorter leaves out of reasons what differs from run to run and from machine to
+// machine.
+var shorter = []struct {
+	re *regexp.Regexp
+	by string
+}{
+	{regexp.MustCompile(` at 0x[0-9a-f]+-0x[0-9a-f]+`), " too high"},
+	{regexp.MustCompile(`^AT_HWCAP2? 0x[0-9a-f]+ has no `), "the CPU has no "},
+	{regexp.MustCompile(`^/proc/cpuinfo has no flag `), "the CPU, or the kernel, has no "},
+}
 
 // table has a row for each machine, or move, and ABI, a column for each
 // register set, and in each cell the results of both modes.
@@ -126,6 +135,7 @@ func (t *table) write(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\n| | %s |\n|---|%s\n", strings.Join(t.columns, " | "), strings.Repeat("---|", len(t.columns)))
+	slices.SortStableFunc(t.rows, func(a, b string) int { return cmp.Compare(place(a), place(b)) })
 	var notes []string
 	for _, row := range t.rows {
 		fmt.Fprintf(w, "| %s |", row)
@@ -140,6 +150,13 @@ func (t *table) write(w io.Writer) {
 	for i, note := range notes {
 		fmt.Fprintf(w, "%d. %s\n", i+1, note)
 	}
+}
+
+// place is that of a row's guest, or of the first, in the list of guests.
+func place(row string) int {
+	name, _, _ := strings.Cut(row, ",")
+	name, _, _ = strings.Cut(name, " to ")
+	return slices.IndexFunc(vmtests.Guests, func(g vmtests.Guest) bool { return g.Name == name })
 }
 
 // cell tells the results of both modes in one word if they are the same.
@@ -180,7 +197,9 @@ func verdict(r *result, notes *[]string) string {
 			if r.outcome == "skip" {
 				word = ""
 			}
-			reason = addresses.ReplaceAllString(reason, " too high")
+			for _, s := range shorter {
+				reason = s.re.ReplaceAllString(reason, s.by)
+			}
 			return strings.TrimSpace(fmt.Sprintf("%s (%d)", word, note(notes, reason)))
 		}
 	}

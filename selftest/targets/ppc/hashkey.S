@@ -1,15 +1,20 @@
 /*
  * The key of the hash instructions, which exec chooses at random: a hash of the
- * same word must be the same. CPUs without the instructions do nothing.
+ * same word at the same place must be the same. CPUs without the instructions do
+ * nothing.
  */
 #include "cr.inc"
 
 	.machine power10
 
 	.macro hash to
-	addr	4, \to + 8
+	addr	4, hashed + 8
 	addr	5, 0x12345678
+	li	6, 0
+	std	6, -8(4)
 	hashst	5, -8(4)
+	ld	6, -8(4)
+	std	6, OFF(\to)(1)
 	.endm
 
 	.macro load set
@@ -35,6 +40,8 @@
 	target	16
 
 	.balign	8
+hashed:
+	.quad	0
 first:
 	.quad	0
 again:

@@ -96,12 +96,12 @@ func (m *member) load(t *testing.T, dir string) map[string]ktap.Result {
 }
 
 // selftest runs cr selftest and gives the results of its tests.
-func (m *member) selftest(t *testing.T, option string) map[string]ktap.Result {
+func (m *member) selftest(t *testing.T, options ...string) map[string]ktap.Result {
 	t.Helper()
 	ctx, alive, stop := watchdog(t.Context(), *idleFlag)
 	defer stop()
 	var out, said bytes.Buffer
-	err := m.Run(ctx, Command{Argv: []string{"cr", "selftest", option}, Stdout: io.MultiWriter(&out, alive), Stderr: &said})
+	err := m.Run(ctx, Command{Argv: append([]string{"cr", "selftest"}, options...), Stdout: io.MultiWriter(&out, alive), Stderr: &said})
 	var exit *ExitError
 	if errors.As(err, &exit) && exit.Status == 1 {
 		err = nil // a test failed

@@ -27,7 +27,8 @@ func TestWordSize(t *testing.T) {
 	} {
 		t.Run(test.guest, func(t *testing.T) {
 			g := guests.get(t, test.guest)
-			_, dir := g.save(t)
+			const dir = "gpr"
+			g.selftest(t, "--save="+path.Join(agent.Dir, dir), "--run=^gpr-")
 			for _, caller := range test.abis {
 				program := compile(t, g.dir, caller, "caller")
 				for _, abi := range test.abis {

@@ -38,13 +38,17 @@ func saveInet(s *saver, k *savedSocket, own int) error {
 		s.refuseFile(k.d, "a raw socket", "close it first")
 		return nil
 	}
-	if rec.Protocol != unix.IPPROTO_TCP {
+	if rec.Protocol != unix.IPPROTO_TCP && rec.Protocol != unix.IPPROTO_MPTCP {
 		s.refuseFile(k.d, fmt.Sprintf("a stream socket of protocol %d", rec.Protocol), "close it first")
 		return nil
 	}
 	info, err := unix.GetsockoptTCPInfo(own, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return fmt.Errorf("state of a TCP socket: %w", err)
+	}
+	if rec.Protocol == unix.IPPROTO_MPTCP && info.State != tcpListen && info.State != tcpClose {
+		s.refuseFile(k.d, "a connection of Multipath TCP, which cannot be told where to go on", "close it first, or let the program use plain TCP")
+		return nil
 	}
 	switch info.State {
 	case tcpListen:

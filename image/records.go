@@ -70,6 +70,11 @@ type Header struct {
 	Creator  string // program and version that wrote it
 	Hostname string
 	Root     uint32 // pid of the root process, as its pid namespace has it
+
+	// Foreground is the process group that was in the foreground of the
+	// controlling terminal of the root process; 0 if there was none or it is
+	// not in the image.
+	Foreground uint32
 }
 
 func (*Header) tag() Tag { return TagHeader }
@@ -91,6 +96,7 @@ func (h *Header) fields(c *coder) {
 	c.str(&h.Creator)
 	c.str(&h.Hostname)
 	c.u32(&h.Root)
+	c.u32(&h.Foreground)
 }
 
 // State of a process.

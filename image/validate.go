@@ -307,6 +307,15 @@ func (v *validator) timers(p *Process) error {
 
 // tree checks that the processes are one tree, from the header's root down.
 func (v *validator) tree() error {
+	if group := v.m.Header.Foreground; group != 0 {
+		found := false
+		for _, p := range v.m.Processes {
+			found = found || p.PGID == group
+		}
+		if !found {
+			return fmt.Errorf("%w: header: no process is in group %d of the foreground", ErrInvalid, group)
+		}
+	}
 	root := v.m.Process(v.m.Header.Root)
 	if root == nil {
 		return fmt.Errorf("%w: header: root process %d is missing", ErrInvalid, v.m.Header.Root)

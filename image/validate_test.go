@@ -72,6 +72,7 @@ var invalid = []struct {
 	{"page size not too large", func(m *image.Image) { m.Header.PageSize = 1 << 19 }, "header: page size"},
 	{"number of tasks", func(m *image.Image) { m.Header.Tasks = 4 }, "header: it counts 4 tasks, there are 3"},
 	{"no NUL in header strings", func(m *image.Image) { m.Header.Release = "6\x00" }, "header: a string holds a NUL"},
+	{"foreground exists", func(m *image.Image) { m.Header.Foreground = 77 }, "header: no process is in group 77 of the foreground"},
 	{"root exists", func(m *image.Image) { m.Header.Root = 55 }, "header: root process 55 is missing"},
 
 	{"pid not 0", func(m *image.Image) { m.Processes[1].PID = 0 }, "process 0: identifier out of range"},

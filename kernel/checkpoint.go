@@ -32,6 +32,10 @@ type CheckpointOptions struct {
 	Kill bool // end the processes once the image is whole
 	Stop bool // leave the processes stopped, as by SIGSTOP
 
+	// Whole is called when the image has been written, before the processes run
+	// on or end. If it fails so does the checkpoint, and they run on.
+	Whole func() error
+
 	// Progress is called now and then with the bytes of memory that have been
 	// written, and those that there are.
 	Progress func(done, total uint64)
@@ -65,6 +69,9 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 	}
 	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
 	id, err = s.save(w)
+	if err == nil && o.Whole != nil {
+		err = o.Whole()
+	}
 	if e := s.leave(id, err); err == nil && e != nil {
 		return 0, e
 	}
@@ -189,7 +196,20 @@ func (s *saver) header() error {
 		Hostname: unix.ByteSliceToString(uts.Nodename[:]),
 		Root:     last(root.status.nspid),
 	}
+	s.img.Header.Foreground = s.tree.foreground()
 	return nil
+}
+
+// foreground is the process group of the tree that is in the foreground of the
+// controlling terminal of the root process; 0 if there is none.
+func (t *tree) foreground() uint32 {
+	group := t.processes[0].stat.num(8)
+	for _, p := range t.processes {
+		if group != 0 && p.stat.num(5) == group {
+			return last(p.status.nspgid)
+		}
+	}
+	return 0
 }
 
 // newIdentifier makes an identifier that a 32-bit call can return: 1 to 2^31-1.

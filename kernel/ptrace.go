@@ -30,6 +30,7 @@ const (
 	optTraceFork       = 2
 	optTraceVfork      = 4
 	optTraceClone      = 8
+	optExitKill        = 1 << 20
 	optSuspendSeccomp  = 1 << 21
 	erestartRestartblk = 516
 )

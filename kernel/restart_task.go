@@ -50,6 +50,35 @@ func (rs *restarter) commitSteps(steps []commitStep) error {
 			}
 		}
 	}
+	return rs.allUp()
+}
+
+// allUp makes sure that there are as many tasks as the image has, and that each
+// of them is where it waits to be let go.
+func (rs *restarter) allUp() error {
+	up := 0
+	for _, r := range rs.list {
+		tids, err := threads(r.pid)
+		if err != nil {
+			return fmt.Errorf("process %d did not come up: %w", r.rec.PID, err)
+		}
+		for i, rec := range rs.img.TasksOf(r.rec) {
+			s, err := readStatus(r.tasks[i].tid)
+			if err != nil {
+				return fmt.Errorf("task %d of process %d did not come up: %w", rec.TID, r.rec.PID, err)
+			}
+			if s.state != 't' {
+				return fmt.Errorf("task %d of process %d did not come up: its state is %c", rec.TID, r.rec.PID, s.state)
+			}
+			up++
+		}
+		if n := len(rs.img.TasksOf(r.rec)); len(tids) != n {
+			return fmt.Errorf("process %d has %d tasks, not %d", r.rec.PID, len(tids), n)
+		}
+	}
+	if n := len(rs.img.Tasks); up != n {
+		return fmt.Errorf("%d tasks came up, not %d", up, n)
+	}
 	return nil
 }
 

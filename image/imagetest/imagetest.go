@@ -66,7 +66,7 @@ func Image(abi regset.ABI) *image.Image {
 		Header: image.Header{
 			ABI: abi, Machine: abi.String(), Release: "6.12.95", PageSize: PageSize, ID: 7,
 			Time: 1700000000e9, Mono: 5e9, Boottime: 6e9, Features: 1, HWCAP: 2, HWCAP2: 4,
-			Creator: "cr test", Hostname: "box", Root: Root,
+			Creator: "cr test", Hostname: "box", Root: Root, Foreground: Root,
 		},
 		MMs: []*image.MM{mm(abi, 1), mm(abi, 2)},
 		FSs: []*image.FS{{ID: 1, Cwd: "/tmp", Root: "/", Umask: 0o22}},

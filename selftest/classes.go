@@ -28,6 +28,7 @@ type need struct {
 	hwcap2 uint64 // bit of AT_HWCAP2
 	flag   string // of /proc/cpuinfo
 	name   string // what people call it
+	symbol string // without which the kernel hides it, without CONFIG_
 }
 
 // commonClasses is state that does not depend on the CPU.

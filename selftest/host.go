@@ -65,6 +65,8 @@ func (h *host) readCPUInfo(b []byte) {
 }
 
 // lacks says what the machine has not of what a class needs, "" if nothing.
+func (r *run) lacks(n need) string { return explain(r.kernel, r.host.lacks(n), n.symbol) }
+
 func (h *host) lacks(n need) string {
 	switch {
 	case h.hwcap&n.hwcap != n.hwcap:
@@ -88,9 +90,10 @@ func candidates() []regset.ABI {
 
 // abis finds out which ABIs the kernel runs by running a program of each. The
 // gpr programs make do with any CPU, and end by themselves when told to make
-// the call on a descriptor that is not open. notBuilt says which ABIs it could
-// not try.
-func abis(dir string) (runs []regset.ABI, notBuilt []error, err error) {
+// the call on a descriptor that is not open. Refused are those
+// whose programs the kernel does not execute, and notBuilt says which ABIs it
+// could not try.
+func abis(dir string) (runs, refused []regset.ABI, notBuilt []error, err error) {
 	for _, abi := range candidates() {
 		p, err := unpack(dir, abi, "gpr")
 		if errors.Is(err, errNotBuilt) {
@@ -98,22 +101,23 @@ func abis(dir string) (runs []regset.ABI, notBuilt []error, err error) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		pid, err := syscall.ForkExec(p.path, []string{p.path, "self"}, &syscall.ProcAttr{})
 		if errors.Is(err, syscall.ENOEXEC) {
+			refused = append(refused, abi)
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", p.path, err)
+			return nil, nil, nil, fmt.Errorf("%s: %w", p.path, err)
 		}
 		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
-			return nil, nil, fmt.Errorf("wait for %s: %w", p.path, err)
+			return nil, nil, nil, fmt.Errorf("wait for %s: %w", p.path, err)
 		}
 		runs = append(runs, abi)
 	}
 	if len(runs) == 0 {
-		return nil, nil, errNotBuilt
+		return nil, nil, nil, errNotBuilt
 	}
-	return runs, notBuilt, nil
+	return runs, refused, notBuilt, nil
 }

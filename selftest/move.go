@@ -37,7 +37,7 @@ func moveDir(dir string, abi regset.ABI, class, mode string) string {
 // saveCases are the tests of registers that end with a checkpoint.
 func (r *run) saveCases(abi regset.ABI) []Case {
 	return r.moveCases(abi, func(t *T, c *Class, mode string) {
-		if reason := t.run.host.lacks(c.Needs); reason != "" {
+		if reason := t.run.lacks(c.Needs); reason != "" {
 			t.Skipf("%s", reason)
 		}
 		dir := moveDir(r.Save, abi, c.Name, mode)

@@ -22,14 +22,14 @@ const (
 
 var ppcClasses = []*Class{
 	{Name: "gpr", Regs: ppcGPR},
-	{Name: "fpr", Regs: ppcFPR, Needs: need{hwcap: ppcFPU, name: "PPC_FEATURE_HAS_FPU"}},
-	{Name: "vmx", Regs: ppcVMX, Needs: need{hwcap: ppcAltivec, name: "PPC_FEATURE_HAS_ALTIVEC"}},
-	{Name: "vsx", Regs: ppcVSXRegs, Needs: need{hwcap: ppcVSX, name: "PPC_FEATURE_HAS_VSX"}},
+	{Name: "fpr", Regs: ppcFPR, Needs: need{hwcap: ppcFPU, name: "PPC_FEATURE_HAS_FPU", symbol: "PPC_FPU"}},
+	{Name: "vmx", Regs: ppcVMX, Needs: need{hwcap: ppcAltivec, name: "PPC_FEATURE_HAS_ALTIVEC", symbol: "ALTIVEC"}},
+	{Name: "vsx", Regs: ppcVSXRegs, Needs: need{hwcap: ppcVSX, name: "PPC_FEATURE_HAS_VSX", symbol: "VSX"}},
 	{Name: "dfp", Regs: ppcDRN, Needs: need{hwcap: ppcDFP, name: "PPC_FEATURE_HAS_DFP"}},
 	{Name: "tar", Regs: ppcTAR, Needs: need{hwcap2: ppc2TAR, name: "PPC_FEATURE2_TAR"}},
 	{Name: "dscr", Regs: ppcDSCR, Needs: need{hwcap2: ppc2DSCR, name: "PPC_FEATURE2_DSCR"}},
 	{Name: "ppr", Regs: ppcPPR, Needs: need{hwcap2: ppc2Arch207, name: "PPC_FEATURE2_ARCH_2_07"}},
-	{Name: "spe", Regs: ppcSPERegs, Needs: need{hwcap: ppcSPE, name: "PPC_FEATURE_HAS_SPE"}},
+	{Name: "spe", Regs: ppcSPERegs, Needs: need{hwcap: ppcSPE, name: "PPC_FEATURE_HAS_SPE", symbol: "SPE"}},
 	{Name: "modes", Regs: ppcModes},
 	{Name: "dexcr", Regs: ppcDEXCR, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}, Lacks: "the kernel has no PR_PPC_SET_DEXCR"},
 	{Name: "hashkey", Regs: ppcHashKey, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}},

@@ -45,18 +45,34 @@ func (t *T) launch(name string, argv []string, setup func(*process)) *process {
 	return p
 }
 
-// cr is the command line of a sub-command of the utility.
+// cr is the command line of a sub-command of the utility, which the kernel must
+// have all for. In a kernel that has the calls itself, it is the call that does
+// the same.
 func (t *T) cr(args ...string) []string {
-	return append([]string{t.run.Executable}, args...)
+	argv := []string{t.run.Executable}
+	if t.run.Native {
+		argv = append(argv, "call")
+		if numbers.Checkpoint != 0 {
+			argv = append(argv, "--numbers="+numbers.String())
+		}
+		return append(argv, args...)
+	}
+	if missing := t.run.missing(args[0]); missing != "" {
+		t.Skipf("%s", missing)
+	}
+	return append(argv, args...)
 }
 
-// underCalls is the command line that offers the two calls to a program. It is
-// the only place that tells an emulated kernel side from one in the kernel.
+// underCalls is the command line that offers the two calls to a program.
 func (t *T) underCalls(argv []string) []string {
 	if t.run.Native {
 		return argv
 	}
-	return append(t.cr("run", "--"), argv...)
+	run := t.cr("run")
+	if numbers.Checkpoint != 0 {
+		run = append(run, "--numbers="+numbers.String())
+	}
+	return append(append(run, "--"), argv...)
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

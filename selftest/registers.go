@@ -38,7 +38,7 @@ type registers struct {
 
 // registers prepares the test of a class, or skips it.
 func (t *T) registers(c *Class, abi regset.ABI) *registers {
-	if reason := t.run.host.lacks(c.Needs); reason != "" {
+	if reason := t.run.lacks(c.Needs); reason != "" {
 		t.Skipf("%s", reason)
 	}
 	p, err := unpack(t.run.dir, abi, c.Name)

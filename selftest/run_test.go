@@ -66,14 +66,14 @@ func exitWith(err error) {
 // runFake runs a test of this machine's with a false cr.
 func runFake(t *testing.T, how, match string, timeout time.Duration) (ok bool, ktap string) {
 	t.Helper()
-	if _, notBuilt, err := abis(t.TempDir()); err != nil || len(notBuilt) > 0 {
+	if _, _, notBuilt, err := abis(t.TempDir()); err != nil || len(notBuilt) > 0 {
 		t.Skip(errNotBuilt)
 	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	t.Setenv(fakeEnv, how)
 	var out bytes.Buffer
-	ok, err = Run(Config{
+	totals, err := Run(Config{
 		Out:        &out,
 		Executable: exe,
 		Match:      regexp.MustCompile(match),
@@ -81,7 +81,7 @@ func runFake(t *testing.T, how, match string, timeout time.Duration) (ok bool, k
 		TempDir:    t.TempDir(),
 	})
 	require.NoError(t, err)
-	return ok, out.String()
+	return totals.Failed == 0, out.String()
 }
 
 func TestRunPasses(t *testing.T) {
@@ -89,13 +89,13 @@ func TestRunPasses(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, `KTAP version 1
 1..2
-    KTAP version 1
-    1..1
-    ok 1 external
+  KTAP version 1
+  1..1
+  ok 1 external
 ok 1 gpr
-    KTAP version 1
-    1..1
-    ok 1 external
+  KTAP version 1
+  1..1
+  ok 1 external
 ok 2 mem
 # Totals: pass:2 fail:0 xfail:0 xpass:0 skip:0 error:0
 `, ktap)
@@ -105,18 +105,18 @@ ok 2 mem
 func TestRunSeesNoCheckpoint(t *testing.T) {
 	ok, ktap := runFake(t, "well", "^gpr/self$", time.Minute)
 	require.False(t, ok)
-	require.Regexp(t, `(?m)^    # original: checkpoint returned -\d+$`, ktap)
-	require.Contains(t, ktap, "    not ok 1 self\nnot ok 1 gpr\n")
+	require.Regexp(t, `(?m)^  # original: checkpoint returned -\d+$`, ktap)
+	require.Contains(t, ktap, "  not ok 1 self\nnot ok 1 gpr\n")
 	require.Contains(t, ktap, "# Totals: pass:0 fail:1 ")
 }
 
 func TestRunShowsWhatFailed(t *testing.T) {
 	ok, ktap := runFake(t, "fail", "^gpr/external$", time.Minute)
 	require.False(t, ok)
-	require.Contains(t, ktap, `    # cr checkpoint: exit status 125
-    # cr checkpoint: no luck
-    # at all
-    not ok 1 external
+	require.Contains(t, ktap, `  # cr checkpoint: exit status 125
+  # cr checkpoint: no luck
+  # at all
+  not ok 1 external
 `)
 }
 
@@ -126,8 +126,9 @@ func TestRunEndsHang(t *testing.T) {
 	ok, ktap := runFake(t, "hang", "^gpr/external$", 3*time.Second)
 	require.False(t, ok)
 	require.Less(t, time.Since(begin), 20*time.Second)
-	require.Contains(t, ktap, "    # not over after 3s\n")
-	pids := regexp.MustCompile(`(?m)^    # pid (\d+) cmdline: (.*)$`).FindAllStringSubmatch(ktap, -1)
+	require.Contains(t, ktap, "  # not over after 3s\n")
+	require.Contains(t, ktap, "  not ok 1 external # TIMEOUT\nnot ok 1 gpr\n")
+	pids := regexp.MustCompile(`(?m)^  # pid (\d+) cmdline: (.*)$`).FindAllStringSubmatch(ktap, -1)
 	require.Len(t, pids, 2, ktap) // the program and the false cr
 	for _, p := range pids {
 		pid, err := strconv.Atoi(p[1])
@@ -139,7 +140,7 @@ func TestRunEndsHang(t *testing.T) {
 // TestAwaitSpinOfTheDead: a program that ends without having come to its spin
 // is not waited for.
 func TestAwaitSpinOfTheDead(t *testing.T) {
-	abis, _, err := abis(t.TempDir())
+	abis, _, _, err := abis(t.TempDir())
 	if err != nil {
 		t.Skip(err)
 	}
@@ -154,7 +155,7 @@ func TestAwaitSpinOfTheDead(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	if _, _, err := abis(t.TempDir()); err != nil {
+	if _, _, _, err := abis(t.TempDir()); err != nil {
 		t.Skip(err)
 	}
 	cases, err := List(Config{Match: regexp.MustCompile("^gpr/"), TempDir: t.TempDir()})
@@ -169,5 +170,5 @@ func TestSkipIsOneLine(t *testing.T) {
 	r := &report{w: &out}
 	r.note(1, "one\ntwo\n")
 	r.result(1, 3, "name", skipped, "no\nreason")
-	require.Equal(t, "    # one\n    # two\n    ok 3 name # SKIP no; reason\n", out.String())
+	require.Equal(t, "  # one\n  # two\n  ok 3 name # SKIP no; reason\n", out.String())
 }

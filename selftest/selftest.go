@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"time"
 
+	"cr/internal/kconfig"
 	"cr/regset"
 )
 
@@ -34,8 +35,15 @@ type Config struct {
 	// TempDir is where programs and images are put; "" for the default.
 	TempDir string
 
-	// Native says that the kernel has the two calls itself.
+	// Native says that the kernel has the two calls itself: the emulation is
+	// off, and the calls take the place of cr's sub-commands.
 	Native bool
+
+	// Numbers are those of the two calls, the zero value for the usual ones.
+	Numbers Numbers
+
+	// Kernel tells what the kernel is configured with; nil for the one that runs.
+	Kernel *kconfig.Kernel
 
 	// Save and Load make halves of tests, on two machines: Save is a directory
 	// where programs and their images are left, Load one where they are found.
@@ -60,9 +68,10 @@ type Test struct {
 // run is one run of the tests.
 type run struct {
 	Config
-	dir  string
-	host *host
-	abis []regset.ABI // that the kernel runs
+	dir    string
+	host   *host
+	kernel *kconfig.Kernel
+	abis   []regset.ABI // that the kernel runs
 }
 
 // List gives the cases that Match selects, on this machine.
@@ -76,20 +85,23 @@ func List(c Config) ([]Case, error) {
 	return cases, err
 }
 
-// Run runs the tests. It returns false if one failed; an error if tests could
-// not be run or reported at all.
-func Run(c Config) (bool, error) {
+// Totals count the tests by their result.
+type Totals struct{ Passed, Failed, Skipped int }
+
+// Run runs the tests. The error says that tests could not be run or reported at
+// all.
+func Run(c Config) (Totals, error) {
 	r, err := newRun(c)
 	if err != nil {
-		return false, err
+		return Totals{}, err
 	}
 	defer r.remove()
 	cases, notBuilt, err := r.cases()
 	if err != nil {
-		return false, err
+		return Totals{}, err
 	}
 	rep := &report{w: r.Out}
-	rep.plan(0, len(cases))
+	rep.begin(0, len(cases))
 	for _, err := range notBuilt {
 		rep.note(0, err.Error())
 	}
@@ -97,7 +109,7 @@ func Run(c Config) (bool, error) {
 		r.runCase(rep, i+1, &cases[i])
 	}
 	rep.summary()
-	return rep.totals[failed] == 0, rep.err
+	return rep.totals, rep.err
 }
 
 func newRun(c Config) (*run, error) {
@@ -123,14 +135,19 @@ func newRun(c Config) (*run, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return &run{Config: c, dir: dir, host: h}, nil
+	numbers = c.Numbers
+	k := c.Kernel
+	if k == nil {
+		k = kconfig.Running()
+	}
+	return &run{Config: c, dir: dir, host: h, kernel: k}, nil
 }
 
 func (r *run) remove() { os.RemoveAll(r.dir) }
 
 // cases lists the cases that this machine's ABIs have and Match selects.
 func (r *run) cases() (selected []Case, notBuilt []error, err error) {
-	runs, notBuilt, err := abis(r.dir)
+	runs, refused, notBuilt, err := abis(r.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,6 +171,11 @@ func (r *run) cases() (selected []Case, notBuilt []error, err error) {
 			}
 		}
 	}
+	for _, c := range r.compatCases(refused) {
+		if c.Tests = r.matching(&c); len(c.Tests) > 0 {
+			selected = append(selected, c)
+		}
+	}
 	return selected, notBuilt, nil
 }
 
@@ -173,7 +195,7 @@ func (r *run) matching(c *Case) []Test {
 // runCase runs the tests of a case and reports each as it ends. The case fails
 // if one does, and is skipped if all are.
 func (r *run) runCase(rep *report, number int, c *Case) {
-	rep.plan(1, len(c.Tests))
+	rep.begin(1, len(c.Tests))
 	all, reason := skipped, ""
 	for i := range c.Tests {
 		t := r.runTest(c.Name, &c.Tests[i])
@@ -182,10 +204,9 @@ func (r *run) runCase(rep *report, number int, c *Case) {
 				rep.note(1, n)
 			}
 		}
-		rep.result(1, i+1, c.Tests[i].Name, t.outcome, t.reason)
-		rep.totals[t.outcome]++
+		rep.test(i+1, c.Tests[i].Name, t.outcome, t.reason)
 		switch {
-		case t.outcome == failed:
+		case t.outcome == failed, t.outcome == timedOut:
 			all = failed
 		case t.outcome == passed && all == skipped:
 			all = passed

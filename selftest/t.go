@@ -101,6 +101,9 @@ func (t *T) do(f func(*T)) {
 		case <-time.After(5 * time.Second):
 			t.Errorf("still not over after its processes were killed")
 		}
+		t.mu.Lock()
+		t.outcome = timedOut
+		t.mu.Unlock()
 	}
 	t.kill()
 	t.mu.Lock()

@@ -12,10 +12,10 @@ var x86Classes = []*Class{
 	{Name: "sse", Regs: sseRegs, Needs: need{flag: "sse"}},
 	{Name: "avx", Regs: avxRegs, Needs: need{flag: "avx"}},
 	{Name: "avx512", Regs: avx512Regs, Needs: need{flag: "avx512bw"}},
-	{Name: "pkru", Regs: pkruRegs, Needs: need{flag: "ospke"}},
+	{Name: "pkru", Regs: pkruRegs, Needs: need{flag: "ospke", symbol: "X86_INTEL_MEMORY_PROTECTION_KEYS"}},
 	{Name: "base", Regs: baseRegs},
 	{Name: "tls", Regs: tlsRegs},
-	{Name: "ldt", Regs: ldtRegs, Lacks: "the kernel has no modify_ldt"},
+	{Name: "ldt", Regs: ldtRegs, Lacks: "the kernel has no modify_ldt: CONFIG_MODIFY_LDT_SYSCALL is not set"},
 }
 
 func x86GPR(abi regset.ABI, _ func(string) uint64) []Reg {

@@ -64,6 +64,7 @@ func init() {
 		coreCommand,
 		diffCommand,
 		selftestCommand,
+		callCommand,
 		helpCommand,
 		versionCommand,
 		completionCommand,

@@ -17,12 +17,18 @@ var selftestCommand = &command{
 	short: "check on this machine that programs come back as they were",
 	long: "Programs that come with cr load patterns into every register, memory, signal\n" +
 		"actions and files, are checkpointed and restarted, and what comes back is\n" +
-		"compared bit by bit. Results are in KTAP. The exit status is 0 if all that was\n" +
-		"run passed, 1 if something failed.",
+		"compared bit by bit. Results are in KTAP, the format of the kernel's own tests\n" +
+		"(Documentation/dev-tools/ktap.rst). What this machine or its kernel has nothing\n" +
+		"for is skipped, with the CONFIG_ symbol that is missing.\n\n" +
+		"With --native, cr emulates nothing: the kernel must have the two calls. Their\n" +
+		"numbers may be in the environment, as CR_NUMBERS=CHECKPOINT,RESTART, too.\n\n" +
+		"The exit status is 0 if all that was run passed, 1 if something failed, 4 if\n" +
+		"everything was skipped.",
 	examples: []string{
 		"cr selftest",
 		"cr selftest --list",
 		"cr selftest --run 'fpr|vmx/self'",
+		"cr selftest --native --numbers=500,501",
 	},
 	setup: func(flags *pflag.FlagSet) func([]string) (int, error) {
 		match := flags.String("run", "", "run the tests whose CASE/TEST matches the regular `EXPRESSION`")
@@ -31,12 +37,23 @@ var selftestCommand = &command{
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")
 		save := flags.String("save", "", "only checkpoint, and leave programs and images in `DIR`")
 		load := flags.String("load", "", "only restart what --save, on another machine, has left in `DIR`")
-		native := flags.Bool("native", false, "test the calls of the kernel itself: offer programs none")
+		native := flags.Bool("native", false, "test the calls of the kernel itself: emulate nothing")
+		var n numbers
+		flags.Var(&n, "numbers", "`numbers` of the two calls: CHECKPOINT,RESTART")
 		return func(args []string) (int, error) {
 			if len(args) != 0 {
 				return 0, usageError("it takes no arguments")
 			}
 			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load}
+			if env := os.Getenv("CR_NUMBERS"); env != "" && !n.set {
+				if err := n.Set(env); err != nil {
+					return 0, fmt.Errorf("CR_NUMBERS=%s: %w", env, err)
+				}
+			}
+			if n.checkpoint > selftest.MaxNumber {
+				return 0, fmt.Errorf("%d is higher than %d, the highest number that the programs can call", n.checkpoint, selftest.MaxNumber)
+			}
+			c.Numbers = selftest.Numbers{Checkpoint: int(n.checkpoint), Restart: int(n.restart)}
 			if *match != "" {
 				re, err := regexp.Compile(*match)
 				if err != nil {
@@ -47,17 +64,26 @@ var selftestCommand = &command{
 			if *list {
 				return 0, listTests(c)
 			}
-			ok, err := selftest.Run(c)
+			totals, err := selftest.Run(c)
 			if err != nil {
 				return 0, err
 			}
-			if !ok {
-				return 1, nil
+			switch {
+			case totals.Failed > 0:
+				return selftestFailed, nil
+			case totals.Passed == 0 && totals.Skipped > 0:
+				return selftestSkipped, nil
 			}
 			return 0, nil
 		}
 	},
 }
+
+// Exit statuses, as kselftest has them (tools/testing/selftests/kselftest.h).
+const (
+	selftestFailed  = 1
+	selftestSkipped = 4
+)
 
 func listTests(c selftest.Config) error {
 	cases, err := selftest.List(c)

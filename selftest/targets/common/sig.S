@@ -67,8 +67,11 @@
 	queue	SIGRT_P, info_q
 	.endm
 
+	/* A restart by a kernel of its own gives the process another pid. */
 	.macro load_q
 	act_all q
+	sys	__NR_getpid
+	keep	pid
 	queue	SIGRT_Q, info_q
 	queue	SIGRT_Q, info_p
 	.endm

@@ -22,11 +22,10 @@ func init() {
 
 // Config changes how a guest is booted. The zero value changes nothing.
 type Config struct {
-	QEMU    string   // the command
-	Machine string   // for QEMU's -machine
-	CPU     string   // for QEMU's -cpu
-	Append  string   // more for the kernel's command line
-	Args    []string // more for QEMU's command line
+	QEMU    string // the command
+	Append  string // more for the kernel's command line
+	Verbose bool   // let the kernel say all on its console
+	GDB     bool   // wait for a debugger before the first instruction: see Guest.GDB
 
 	// Dir is the directory of the host that the guest sees as agent.Dir. If it
 	// is empty the guest has none.
@@ -41,14 +40,26 @@ func (g Guest) options(f Files, c Config) []qemu.Fn {
 		qemu.WithInitramfs(f.Initramfs),
 		qemu.HaltOnKernelPanic(),
 		qemu.WithQEMUArgs("-nodefaults", "-no-user-config", "-vga", "none",
-			"-machine", cmp.Or(c.Machine, g.Machine), "-cpu", cmp.Or(c.CPU, g.CPU), "-m", "512"),
+			"-machine", g.Machine, "-cpu", g.CPU, "-m", "512"),
 		qemu.VirtioRandom(),
-		qemu.WithAppendKernel(strings.Join(strings.Fields("console="+g.Console+" quiet "+g.Append+" "+c.Append), " ")),
+		qemu.WithAppendKernel(g.cmdline(c)),
+	}
+	if c.GDB {
+		fns = append(fns, qemu.WithQEMUArgs("-gdb", "tcp::"+gdbPort, "-S"))
 	}
 	if c.Dir != "" {
 		fns = append(fns, qemu.P9Directory(c.Dir, agent.Tag))
 	}
-	return append(fns, qemu.WithQEMUArgs(c.Args...))
+	return fns
+}
+
+// cmdline is the kernel's command line.
+func (g Guest) cmdline(c Config) string {
+	words := []string{"console=" + g.Console}
+	if !c.Verbose {
+		words = append(words, "quiet")
+	}
+	return strings.Join(append(words, strings.Fields(g.Append+" "+c.Append)...), " ")
 }
 
 // Cmdline returns the command that boots a guest whose user sits at the

@@ -1,7 +1,6 @@
 package vmtests
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -14,62 +13,46 @@ import (
 
 // Options of the tests, to be given after -args:
 //
-//	go test ./vmtests -run TestGuest/ppc32-7447 -args -kernel ppc32=vmlinux
+//	go test ./vmtests -args -kernel=ppc64=vmlinux -cpu=power9
 var (
-	kernels     = kernelFlag{}
+	chosen      = choice{kernels: kernelFlag{}}
 	qemuFlag    = flag.String("qemu", "", "QEMU `command` instead of the guests' own")
-	machineFlag = flag.String("machine", "", "QEMU `machine` instead of the guests' own")
-	cpuFlag     = flag.String("cpu", "", "`CPU` instead of the guests' own")
 	appendFlag  = flag.String("append", "", "more for the kernel's `command line`")
-	consoleFlag = flag.Bool("console", false, "show what the guests print on their consoles")
+	consoleFlag = flag.Bool("console", false, "show what the guests print on their consoles, kernel messages too, as -v does")
+	gdbFlag     = flag.Bool("gdb", false, "let QEMU wait for gdb; the command to type is printed, and -boot and -idle do not count")
 	keepFlag    = flag.Bool("keep", false, "keep the directories that guests share with the host")
 	bootFlag    = flag.Duration("boot", 3*time.Minute, "how long a guest may take to come up")
 	idleFlag    = flag.Duration("idle", 3*time.Minute, "how long a guest may print nothing")
 )
-
-func init() {
-	flag.Var(kernels, "kernel", "`GUEST=FILE`: boot a guest with another kernel; GUEST may be a kernel's name")
-}
-
-// kernelFlag holds the kernels of the command line by the name of a guest or of
-// the kernel that each stands for.
-type kernelFlag map[string]string
-
-func (k kernelFlag) String() string { return fmt.Sprint(map[string]string(k)) }
-
-func (k kernelFlag) Set(s string) error {
-	name, file, ok := strings.Cut(s, "=")
-	if !ok || file == "" {
-		return fmt.Errorf("%q is not GUEST=FILE", s)
-	}
-	if _, err := Find(name); err != nil {
-		return err
-	}
-	k[name] = file
-	return nil
-}
 
 // start boots a guest for a test. Its directory dir is the guest's agent.Dir.
 // The guest ends with the test; if the test failed, what the guest printed is
 // logged.
 func start(t testing.TB, g Guest) (vm *VM, dir string) {
 	t.Helper()
-	files, err := g.Build(t.Context(), cmp.Or(kernels[g.Name], kernels[g.Kernel]))
+	g, kernel, leftOut := chosen.of(g)
+	if leftOut != "" {
+		t.Skip(leftOut)
+	}
+	files, err := g.Build(t.Context(), kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir = shared(t, g)
+	c := Config{QEMU: *qemuFlag, Append: *appendFlag, Verbose: *consoleFlag || testing.Verbose(), GDB: *gdbFlag, Dir: dir}
 	var w io.Writer
-	if *consoleFlag {
-		w = os.Stderr
+	if c.Verbose {
+		w = &labelled{label: g.Name, to: os.Stderr}
 	}
 	// The guest outlives the wait for it, so the wait has a context of its own.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	tooLong := time.AfterFunc(*bootFlag, func() { cancel(fmt.Errorf("nothing for %v", *bootFlag)) })
+	if c.GDB {
+		tooLong.Stop()
+		fmt.Fprintf(os.Stderr, "%s waits for a debugger. Type, then continue:\n  %s\n", g.Name, Quote(g.GDB(files.Kernel)))
+	}
 	began := time.Now()
-	vm, err = g.Boot(ctx, files, Config{
-		QEMU: *qemuFlag, Machine: *machineFlag, CPU: *cpuFlag, Append: *appendFlag, Dir: dir,
-	}, w)
+	vm, err = g.Boot(ctx, files, c, w)
 	tooLong.Stop()
 	t.Cleanup(func() { cancel(nil) })
 	if err != nil && vm == nil {

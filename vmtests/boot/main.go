@@ -19,12 +19,13 @@ import (
 func main() {
 	var c vmtests.Config
 	kernel := flag.String("kernel", "", "boot this `file` instead of the guest's own kernel")
-	flag.StringVar(&c.CPU, "cpu", "", "QEMU's `name` of the CPU, instead of the guest's own")
-	flag.StringVar(&c.Machine, "machine", "", "QEMU `machine` instead of the guest's own")
+	cpu := flag.String("cpu", "", "QEMU's `name` of the CPU, instead of the guest's own; the machine follows it")
+	machine := flag.String("machine", "", "QEMU `machine` instead of the guest's own")
 	flag.StringVar(&c.Append, "append", "", "more for the kernel's `command line`")
 	flag.StringVar(&c.QEMU, "qemu", "", "QEMU `command` instead of the guest's own")
 	flag.StringVar(&c.Dir, "host", "", "`directory` that the guest sees as /host")
-	gdb := flag.Bool("gdb", false, "wait for gdb on port 1234 before the first instruction")
+	flag.BoolVar(&c.GDB, "gdb", false, "wait for gdb before the first instruction; the command to type is printed")
+	flag.BoolVar(&c.Verbose, "v", false, "show the kernel's messages on the console")
 	show := flag.Bool("show", false, "print the command, do not run it")
 	flag.Usage = usage
 	flag.Parse()
@@ -32,11 +33,12 @@ func main() {
 		usage()
 		os.Exit(2)
 	}
-	if *gdb {
-		c.Args = append(c.Args, "-s", "-S")
-	}
 	c.Append += terminal()
-	if err := boot(flag.Arg(0), *kernel, c, *show); err != nil {
+	g, err := vmtests.Find(flag.Arg(0))
+	if err == nil {
+		err = boot(g.With(*cpu, *machine), *kernel, c, *show)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "boot:", err)
 		os.Exit(1)
 	}
@@ -61,11 +63,7 @@ func usage() {
 }
 
 // boot becomes QEMU.
-func boot(name, kernel string, c vmtests.Config, show bool) error {
-	g, err := vmtests.Find(name)
-	if err != nil {
-		return err
-	}
+func boot(g vmtests.Guest, kernel string, c vmtests.Config, show bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	files, err := g.Build(ctx, kernel)
 	stop()
@@ -84,8 +82,8 @@ func boot(name, kernel string, c vmtests.Config, show bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: run scripts/setup test", err)
 	}
-	if len(c.Args) > 0 {
-		fmt.Println("gdb: target remote :1234")
+	if c.GDB {
+		fmt.Printf("QEMU waits for a debugger. Type in another terminal, then continue:\n  %s\n", vmtests.Quote(g.GDB(files.Kernel)))
 	}
 	fmt.Printf("%s boots. Ctrl-A X ends it by force.\n", g.Name)
 	return syscall.Exec(path, argv, os.Environ())

@@ -18,19 +18,44 @@ import (
 // TestGuest/ppc64-power9/vmx-32/self.
 func TestGuest(t *testing.T) {
 	for _, g := range Guests {
-		t.Run(g.Name, func(t *testing.T) {
+		as, _, _ := chosen.of(g)
+		t.Run(as.Name, func(t *testing.T) {
 			if g.Slow && testing.Short() {
 				t.Skip("left out by -short")
 			}
 			t.Parallel()
-			vm, _ := start(t, g)
-			selftest(t, vm, flag.Lookup("test.run").Value.String())
+			guest := prepare(t, g)
+			vm, err := guest.boot(t)
+			run := flag.Lookup("test.run").Value.String()
+			switch {
+			case errors.Is(err, ErrNoPort):
+				t.Log(err)
+				selftest(t, guest.selftestOnConsole, run)
+			case err != nil:
+				t.Fatal(err)
+			default:
+				selftest(t, vm.Run, run)
+			}
 		})
 	}
 }
 
+// selftestOnConsole runs a command in a guest that is booted for it, and that
+// prints its output on the console.
+func (p *prepared) selftestOnConsole(ctx context.Context, c Command) error {
+	out := c.Stdout
+	if p.w != nil {
+		out = io.MultiWriter(out, p.w)
+	}
+	status, err := p.RunOnConsole(ctx, p.files, p.config, Quote(c.Argv), out)
+	if err == nil && status != 0 {
+		err = &ExitError{Argv: c.Argv, Status: status}
+	}
+	return err
+}
+
 // selftest runs cr selftest in a guest and reports its results as subtests.
-func selftest(t *testing.T, vm *VM, run string) {
+func selftest(t *testing.T, in func(context.Context, Command) error, run string) {
 	argv := []string{"cr", "selftest"}
 	if only := pattern(run); only != "" {
 		argv = append(argv, "--run="+only)
@@ -42,7 +67,7 @@ func selftest(t *testing.T, vm *VM, run string) {
 	r, w := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := vm.Run(ctx, Command{Argv: argv, Stdout: io.MultiWriter(w, alive), Stderr: io.MultiWriter(&stderr, alive)})
+		err := in(ctx, Command{Argv: argv, Stdout: io.MultiWriter(w, alive), Stderr: io.MultiWriter(&stderr, alive)})
 		w.Close()
 		ended <- err
 	}()

@@ -27,6 +27,9 @@ type Config struct {
 	Verbose bool   // let the kernel say all on its console
 	GDB     bool   // wait for a debugger before the first instruction: see Guest.GDB
 
+	run  string // what the guest is to run instead of obeying its host
+	port bool   // whether it finds a port to its host
+
 	// Dir is the directory of the host that the guest sees as agent.Dir. If it
 	// is empty the guest has none.
 	Dir string
@@ -59,7 +62,14 @@ func (g Guest) cmdline(c Config) string {
 	if !c.Verbose {
 		words = append(words, "quiet")
 	}
-	return strings.Join(append(words, strings.Fields(g.Append+" "+c.Append)...), " ")
+	if c.port {
+		words = append(words, agent.Param)
+	}
+	words = append(words, strings.Fields(g.Append+" "+c.Append)...)
+	if c.run != "" {
+		words = append(words, `cr.run="`+c.run+`"`)
+	}
+	return strings.Join(words, " ")
 }
 
 // Cmdline returns the command that boots a guest whose user sits at the

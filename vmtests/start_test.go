@@ -30,6 +30,24 @@ var (
 // logged.
 func start(t testing.TB, g Guest) (vm *VM, dir string) {
 	t.Helper()
+	p := prepare(t, g)
+	vm, err := p.boot(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vm, p.config.Dir
+}
+
+// prepared is a guest that is ready to be booted, as the command line has it.
+type prepared struct {
+	Guest
+	files  Files
+	config Config
+	w      io.Writer // for what it prints on its console
+}
+
+func prepare(t testing.TB, g Guest) *prepared {
+	t.Helper()
 	g, kernel, leftOut := chosen.of(g)
 	if leftOut != "" {
 		t.Skip(leftOut)
@@ -38,42 +56,44 @@ func start(t testing.TB, g Guest) (vm *VM, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir = shared(t, g)
-	c := Config{QEMU: *qemuFlag, Append: *appendFlag, Verbose: *consoleFlag || testing.Verbose(), GDB: *gdbFlag, Dir: dir}
-	var w io.Writer
-	if c.Verbose {
-		w = &labelled{label: g.Name, to: os.Stderr}
+	p := &prepared{Guest: g, files: files, config: Config{
+		QEMU: *qemuFlag, Append: *appendFlag, Verbose: *consoleFlag || testing.Verbose(), GDB: *gdbFlag, Dir: shared(t, g),
+	}}
+	if p.config.Verbose {
+		p.w = &labelled{label: g.Name, to: os.Stderr}
 	}
+	return p
+}
+
+func (p *prepared) boot(t testing.TB) (*VM, error) {
+	t.Helper()
 	// The guest outlives the wait for it, so the wait has a context of its own.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	tooLong := time.AfterFunc(*bootFlag, func() { cancel(fmt.Errorf("nothing for %v", *bootFlag)) })
-	if c.GDB {
+	if p.config.GDB {
 		tooLong.Stop()
-		fmt.Fprintf(os.Stderr, "%s waits for a debugger. Type, then continue:\n  %s\n", g.Name, Quote(g.GDB(files.Kernel)))
+		fmt.Fprintf(os.Stderr, "%s waits for a debugger. Type, then continue:\n  %s\n", p.Name, Quote(p.GDB(p.files.Kernel)))
 	}
 	began := time.Now()
-	vm, err = g.Boot(ctx, files, c, w)
+	vm, err := p.Boot(ctx, p.files, p.config, p.w)
 	tooLong.Stop()
 	t.Cleanup(func() { cancel(nil) })
-	if err != nil && vm == nil {
-		t.Fatal(err)
+	if vm == nil {
+		return nil, err
 	}
 	booted := ""
 	if err == nil {
 		booted = vm.Console()
+		t.Logf("up after %.1f s", time.Since(began).Seconds())
 	}
 	t.Cleanup(func() {
 		vm.Close()
 		said := printable(strings.TrimPrefix(vm.Console(), booted))
 		if t.Failed() && said != "" {
-			t.Logf("%s\nthe console of %s:\n%s", vm.Cmdline(), g.Name, said)
+			t.Logf("%s\nthe console of %s:\n%s", vm.Cmdline(), p.Name, said)
 		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("up after %.1f s", time.Since(began).Seconds())
-	return vm, dir
+	return vm, err
 }
 
 // shared makes the directory that a guest shares with the host.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,6 +58,10 @@ func (e *ExitError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%s: exit status %d\n%s", strings.Join(e.Argv, " "), e.Status, e.Stderr))
 }
 
+// ErrNoPort is the error of a guest whose kernel has no virtio port, so that it
+// takes no commands. RunOnConsole works all the same.
+var ErrNoPort = errors.New("it has no virtio port")
+
 // ErrGone is the error of commands whose guest ended, by a panic for one.
 var ErrGone = errors.New("the guest has gone")
 
@@ -87,6 +90,7 @@ func (g Guest) Boot(ctx context.Context, f Files, c Config, w io.Writer) (*VM, e
 		down:    make(chan struct{}),
 		running: map[int]*running{},
 	}
+	c.port = true
 	fns := append(g.options(f, c), withPort(theirs), qemu.WithQEMUArgs("-serial", "stdio"), qemu.WithSerialOutput(vm.console))
 	vm.qemu, err = qemu.StartContext(ctx, qemu.Arch(g.Kernel), fns...)
 	if err = errors.Join(err, theirs.Close()); err != nil {
@@ -104,7 +108,7 @@ func (g Guest) Boot(ctx context.Context, f Files, c Config, w io.Writer) (*VM, e
 	case <-vm.down:
 		err = vm.why()
 	case <-ctx.Done():
-		err = fmt.Errorf("guest %s does not come up: %w", g.Name, context.Cause(ctx))
+		err = fmt.Errorf("guest %s does not come up: %w%s", g.Name, context.Cause(ctx), diagnose(vm.Console()))
 	}
 	vm.Close()
 	return vm, err
@@ -236,14 +240,14 @@ func write(w io.Writer, b []byte) {
 	}
 }
 
-var panicLine = regexp.MustCompile(`Kernel panic.*`)
-
 // why says how a guest that has ended came to its end.
 func (vm *VM) why() error {
-	if line := panicLine.FindString(vm.Console()); line != "" {
-		return fmt.Errorf("guest %s: %w: %s", vm.Guest.Name, ErrGone, strings.TrimSpace(line))
+	text := vm.Console()
+	if _, reason, ok := strings.Cut(text, agent.NoPort); ok {
+		reason, _, _ = strings.Cut(reason, "\n")
+		return fmt.Errorf("guest %s: %w: %s", vm.Guest.Name, ErrNoPort, strings.TrimSpace(reason))
 	}
-	return fmt.Errorf("guest %s: %w", vm.Guest.Name, ErrGone)
+	return fmt.Errorf("guest %s: %w%s", vm.Guest.Name, ErrGone, diagnose(text))
 }
 
 // console keeps what a guest prints.

@@ -9,6 +9,18 @@ package agent
 // Port is the name of the virtio-serial port.
 const Port = "cr"
 
+// Param is the parameter of the kernel's command line by which a host says that
+// it waits at the port.
+const Param = "cr.port"
+
+// NoPort is what the guest says on its console, with the reason behind it, when
+// the host waits and there is no port. Then the guest leaves.
+const NoPort = "uinit: no port to the host: "
+
+// Exited is the last line that the guest prints of a command that the command
+// line asked for: its exit status.
+const Exited = "uinit: exit status %d\n"
+
 // Tag is the mount tag of the 9p file system that a guest mounts on Dir: a
 // directory of the host.
 const Tag = "host"

@@ -6,6 +6,7 @@
 //	                  package agent); else run a shell in which the two calls
 //	                  work, and leave when it ends
 //	cr.tty=ROWSxCOLS  the size of the console
+//	cr.port           a host waits at the port: if there is none, say why and leave
 //	cr.off=reboot     leave by a reset, for machines that cannot switch
 //	                  themselves off (QEMU ends at a reset with -no-reboot)
 package main
@@ -50,6 +51,10 @@ func run(cmdline map[string]string) error {
 		return runCommand(command)
 	}
 	port, err := openPort(agent.Port)
+	if _, waits := cmdline[agent.Param]; waits && err != nil {
+		fmt.Println(agent.NoPort + noPort(err))
+		return nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return shell()
 	}
@@ -60,9 +65,6 @@ func run(cmdline map[string]string) error {
 	return agent.Serve(port)
 }
 
-// The last lines of a guest that was given a command.
-const exited = "uinit: exit status %d\n"
-
 func runCommand(command string) error {
 	// u-root's older shell has no -c.
 	cmd := onConsole("/bin/sh")
@@ -72,7 +74,7 @@ func runCommand(command string) error {
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("running %q: %w", command, err)
 	}
-	fmt.Printf(exited, cmd.ProcessState.ExitCode())
+	fmt.Printf(agent.Exited, cmd.ProcessState.ExitCode())
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cr/initramfs/agent"
+	"cr/internal/kconfig"
 )
 
 // patience is how long a device that is there may take to get its node in /dev.
@@ -41,11 +42,41 @@ func openPort(name string) (*os.File, error) {
 	return nil, fmt.Errorf("virtio port %s: %w", name, fs.ErrNotExist)
 }
 
+// noPort says why there is no port: what the kernel is not configured with, or
+// what went wrong.
+func noPort(err error) string {
+	if missing := kconfig.Running().Missing("PCI", "VIRTIO_PCI", "VIRTIO_CONSOLE", "DEVTMPFS"); missing != "" {
+		return missing
+	}
+	return err.Error()
+}
+
+// virtio9P is the id of 9p devices (include/uapi/linux/virtio_ids.h).
+const virtio9P = "0x0009"
+
+// has9P reports whether the host offers a directory, whatever the kernel can do
+// with it.
+func has9P() bool {
+	paths, err := filepath.Glob("/sys/bus/virtio/devices/*/device")
+	if err != nil {
+		return false
+	}
+	for _, path := range paths {
+		if id, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(id)) == virtio9P {
+			return true
+		}
+	}
+	return false
+}
+
 // mountHost mounts the host's directory, if there is one.
 func mountHost() error {
 	tags, err := filepath.Glob("/sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag")
 	if err != nil {
 		return err
+	}
+	if len(tags) == 0 && has9P() {
+		return fmt.Errorf("no %s: %s", agent.Dir, kconfig.Running().Missing("NET_9P_VIRTIO", "9P_FS"))
 	}
 	for _, path := range tags {
 		tag, err := os.ReadFile(path)
@@ -60,6 +91,9 @@ func mountHost() error {
 		}
 		err = syscall.Mount(agent.Tag, agent.Dir, "9p", 0, "trans=virtio,version=9p2000.L,msize=262144,access=client")
 		if err != nil {
+			if missing := kconfig.Running().Missing("9P_FS"); missing != "" {
+				return fmt.Errorf("no %s: %s", agent.Dir, missing)
+			}
 			return fmt.Errorf("mounting the host's directory: %w", err)
 		}
 	}

@@ -36,6 +36,7 @@ var commonClasses = []*Class{
 	{Name: "mem", Regs: memRegs},
 	{Name: "sig", Regs: sigRegs},
 	{Name: "files", Regs: filesRegs},
+	{Name: "attr", Regs: attrRegs},
 }
 
 // debugClass is the variable that breakpoints watch: debugCase has its tests.

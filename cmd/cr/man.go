@@ -11,17 +11,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-//go:generate go run . man ../../docs/man
+//go:generate go run . man ../../docs/man ../../docs/abi.md
 
 var manCommand = &command{
 	name:     "man",
-	args:     "DIRECTORY",
-	short:    "write the manual pages of the commands",
+	args:     "DIRECTORY [ABI.md]",
+	short:    "write the manual pages of the commands, and from docs/abi.md those of the calls",
 	examples: []string{"cr man /usr/local/share/man/man1"},
 	hidden:   true,
 	setup: func(*pflag.FlagSet) func([]string) (int, error) {
 		return func(args []string) (int, error) {
-			if len(args) != 1 {
+			if len(args) != 1 && len(args) != 2 {
 				return 0, usageError("name a directory")
 			}
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
@@ -31,6 +31,9 @@ var manCommand = &command{
 				if err := os.WriteFile(filepath.Join(args[0], name), text, 0o644); err != nil {
 					return 0, err
 				}
+			}
+			if len(args) == 2 {
+				return 0, writeCallPages(args[1], args[0])
 			}
 			return 0, nil
 		}

@@ -22,6 +22,13 @@ func TestManGenerated(t *testing.T) {
 		require.NoError(t, err, "go generate ./cmd/cr makes it")
 		require.Equal(t, string(want), string(got), "%s: go generate ./cmd/cr makes it anew", name)
 	}
+	abi, err := os.ReadFile("../../docs/abi.md")
+	require.NoError(t, err)
+	for name, want := range callPages(string(abi)) {
+		got, err := os.ReadFile(filepath.Join(manDir, name))
+		require.NoError(t, err, "go generate ./cmd/cr makes it")
+		require.Equal(t, string(want), string(got), "%s is made of docs/abi.md: go generate ./cmd/cr", name)
+	}
 	files, err := filepath.Glob(manDir + "/*.1")
 	require.NoError(t, err)
 	require.Len(t, files, len(pages), "pages of commands that are gone")

@@ -107,7 +107,7 @@ func TestWith(t *testing.T) {
 		{"ppc64-power8", "power9", "", Guest{Name: "ppc64-power9", Machine: power9, CPU: "power9", Console: "hvc0", Flavour: "ppc64"}},
 		{"ppc64-power9", "power8,vsx=off", "", Guest{Name: "ppc64-power8", Machine: pseries, CPU: "power8,vsx=off", Console: "hvc0", Flavour: "ppc64"}},
 		{"ppc64-power9", "power8e", "", Guest{Name: "ppc64-power8e", Machine: pseries, CPU: "power8e", Console: "hvc0", Flavour: "ppc64"}},
-		{"ppc64-power9", "power11", "", Guest{Name: "ppc64-power11", Machine: power9, CPU: "power11", Console: "hvc0", Flavour: "ppc64"}},
+		{"ppc64-power9", "power12", "", Guest{Name: "ppc64-power12", Machine: power9, CPU: "power12", Console: "hvc0", Flavour: "ppc64"}},
 		{"ppc64-power8", "970", "", Guest{Name: "ppc64-970", Machine: mac99, CPU: "970", Console: "ttyPZ0", Flavour: "ppc64-gccgo"}},
 		{"ppc64-power8", "power7+", "", Guest{Name: "ppc64-power7+", Machine: pseries, CPU: "power7+", Console: "hvc0", Flavour: "ppc64-gccgo"}},
 		{"ppc64-power8", "", novsx, Guest{Name: "ppc64-power8", Machine: novsx, CPU: "power8", Console: "hvc0", Flavour: "ppc64-gccgo"}},

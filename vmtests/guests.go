@@ -46,6 +46,7 @@ var Guests = []Guest{
 	{Name: "ppc64-power8", Kernel: "ppc64", Flavour: "ppc64", QEMU: ppc64, Machine: pseries, CPU: "power8", Console: "hvc0"},
 	{Name: "ppc64-power9", Kernel: "ppc64", Flavour: "ppc64", QEMU: ppc64, Machine: power9, CPU: "power9", Console: "hvc0"},
 	{Name: "ppc64-power10", Kernel: "ppc64", Flavour: "ppc64", QEMU: ppc64, Machine: power9, CPU: "power10", Console: "hvc0", Slow: true},
+	{Name: "ppc64-power11", Kernel: "ppc64", Flavour: "ppc64", QEMU: ppc64, Machine: power9, CPU: "power11", Console: "hvc0", Slow: true},
 	{Name: "ppc64-power7", Kernel: "ppc64", Flavour: "ppc64-gccgo", QEMU: ppc64, Machine: pseries, CPU: "power7", Console: "hvc0", Slow: true},
 	{Name: "ppc64-power8-novsx", Kernel: "ppc64", Flavour: "ppc64-gccgo", QEMU: ppc64, Machine: novsx, CPU: "power8", Console: "hvc0", Slow: true},
 	{Name: "ppc64-970fx", Kernel: "ppc64", Flavour: "ppc64-gccgo", QEMU: ppc64, Machine: mac99, CPU: "970fx", Console: "ttyPZ0", Slow: true},

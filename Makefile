@@ -3,7 +3,7 @@
 # make test-all all tests
 # make matrix   the tests in guests, and the tables of their results in docs/moving.md
 # make boot     a shell in a guest, in seconds: ARCH=ppc32, ppc64, ppc64le, e500v2, i386, x86_64 or a guest's name,
-#               KERNEL=file CPU= MACHINE= QEMU= APPEND='...' HOST=directory GDB=1
+#               KERNEL=file CPU= MACHINE= QEMU= APPEND='...' HOST=directory GDB=1 V=1
 # make kernels  the guest kernels
 # make ppc32    what runs in 32-bit powerpc guests, which another compiler builds
 # make lint     gofmt, go vet, staticcheck
@@ -45,7 +45,7 @@ boot: targets
 	@go run ./vmtests/boot \
 		$(if $(KERNEL),-kernel '$(KERNEL)') $(if $(CPU),-cpu '$(CPU)') $(if $(MACHINE),-machine '$(MACHINE)') \
 		$(if $(QEMU),-qemu '$(QEMU)') $(if $(APPEND),-append '$(APPEND)') $(if $(HOST),-host '$(HOST)') \
-		$(if $(GDB),-gdb) $(ARCH)
+		$(if $(GDB),-gdb) $(if $(V),-v) $(ARCH)
 
 kernels:
 	scripts/kernels

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"cr/core"
+	"cr/cpu"
 	"cr/image"
 	"cr/image/imagetest"
 	"cr/regset"
@@ -402,6 +404,89 @@ func TestGDBVectors(t *testing.T) {
 				}
 			}
 			require.Contains(t, string(out), fmt.Sprintf("= 0x%x\n", value))
+		})
+	}
+}
+
+// gdbName is what gdb calls a register, "" for those that it shows in another
+// way.
+func gdbName(abi regset.ABI, name string) string {
+	switch name {
+	case "nip":
+		return "pc"
+	case "link":
+		return "lr"
+	case "ccr":
+		return "cr"
+	case "r0", "ctr", "xer", "msr", "fpscr", "tar", "ppr", "dscr", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip",
+		"eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base":
+		return name
+	}
+	if len(name) > 1 && strings.Trim(name[1:], "0123456789") == "" && (name[0] == 'r' || abi.IsPPC() && name[0] == 'f') {
+		return name
+	}
+	return ""
+}
+
+// TestGDBRegisters compares every register that gdb shows as a number with what
+// the image has: all sets of the 64-bit powerpcs that are made of such.
+func TestGDBRegisters(t *testing.T) {
+	gdb := tool(t, "gdb-multiarch")
+	sizes := map[regset.Note]int{regset.PRFPREG: 264, regset.PPC_TAR: 8, regset.PPC_PPR: 8, regset.PPC_DSCR: 8, regset.PPC_EBB: 24, regset.PPC_PMU: 40, regset.PPC_VSX: 256}
+	for _, abi := range imagetest.ABIs {
+		t.Run(abi.String(), func(t *testing.T) {
+			m := imagetest.Image(abi)
+			state := &m.CPUs[0].State
+			for note, size := range sizes {
+				if !abi.IsPPC() || abi.WordSize() == 4 && note != regset.PRFPREG {
+					continue
+				}
+				data := make([]byte, size)
+				for i := range data {
+					data[i] = byte(i*7 + int(note) + 1)
+				}
+				state.Put(note, data)
+			}
+			if abi.IsPPC() && abi.WordSize() == 8 {
+				// gdb believes that there is a TAR if AT_HWCAP2 has ARCH_2_07, TAR and EBB.
+				entry := make([]byte, 16)
+				abi.Order().PutUint64(entry, 26)
+				abi.Order().PutUint64(entry[8:], 0x94000000)
+				m.MMs[0].Auxv = append(entry, m.MMs[0].Auxv...)
+			}
+			want := map[string]string{}
+			args := []string{"-nx", "-batch"}
+			file := filepath.Join(t.TempDir(), "core")
+			args = append(args, "-c", file)
+			for _, d := range cpu.For(abi).Table(abi) {
+				data := state.Find(d.Note)
+				if data == nil {
+					continue
+				}
+				for _, r := range d.Regs(abi, data) {
+					name := gdbName(abi, r.Name)
+					if name == "" {
+						continue
+					}
+					value := r.Value
+					switch name {
+					case "cs", "ss", "ds", "es", "fs", "gs", "cr", "xer":
+						value = value[len(value)-4:] // gdb shows 32 bits
+					case "fpscr":
+						value = value[8-abi.WordSize():]
+					}
+					want[name] = strings.TrimLeft(fmt.Sprintf("%x", value), "0")
+					args = append(args, "-ex", "info registers "+name)
+				}
+			}
+			require.Greater(t, len(want), 8)
+			require.NoError(t, os.WriteFile(file, write(t, imagetest.Bytes(m), imagetest.Root), 0o600))
+			out, err := exec.Command(gdb, args...).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			for name, value := range want {
+				line := regexp.MustCompile(`(?m)^` + name + `\s.*$`).FindString(string(out))
+				require.Regexp(t, `0x0*`+value+`\b`, line, "%s\n%s", name, out)
+			}
 		})
 	}
 }

@@ -490,3 +490,24 @@ func TestGDBRegisters(t *testing.T) {
 		})
 	}
 }
+
+// TestGDBAMD asks gdb for AVX-512 registers of an image from a processor of AMD's,
+// which has them at other places than gdb looks for them.
+func TestGDBAMD(t *testing.T) {
+	gdb := tool(t, "gdb-multiarch")
+	m := imagetest.Image(regset.X86_64)
+	const xcr0, xcr0At, bvAt, ymmAt, zmmAt, size = 0xe7, 464, 512, 576, 896, 2432
+	data := make([]byte, size)
+	binary.LittleEndian.PutUint64(data[xcr0At:], xcr0)
+	binary.LittleEndian.PutUint64(data[bvAt:], xcr0)
+	binary.LittleEndian.PutUint64(data[160+3*16:], 0x1111)
+	binary.LittleEndian.PutUint64(data[ymmAt+3*16:], 0x3333)
+	binary.LittleEndian.PutUint64(data[zmmAt+3*32:], 0x5555)
+	m.CPUs[0].State.Put(regset.X86_XSTATE, data)
+	file := filepath.Join(t.TempDir(), "core")
+	require.NoError(t, os.WriteFile(file, write(t, imagetest.Bytes(m), imagetest.Root), 0o600))
+	out, err := exec.Command(gdb, "-nx", "-batch", "-c", file, "-ex", "p/x $zmm3.v8_int64").CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "= {0x1111, 0x0, 0x3333, 0x0, 0x5555, 0x0, 0x0, 0x0}\n")
+	require.NotContains(t, string(out), "too small")
+}

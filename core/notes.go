@@ -8,6 +8,7 @@ import (
 	"cr/cpu"
 	"cr/image"
 	"cr/regset"
+	"cr/x86"
 )
 
 // Notes that are no register set (include/uapi/linux/elf.h).
@@ -91,7 +92,11 @@ func (n *notes) all() error {
 			case core[set.Note]:
 				owner = ownerLinux
 			}
-			n.add(owner, set.Note, set.Data)
+			data := set.Data
+			if set.Note == regset.X86_XSTATE {
+				data = x86.XStateForDebuggers(s)
+			}
+			n.add(owner, set.Note, data)
 		}
 	}
 	return nil

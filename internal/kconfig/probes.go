@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	_ "cr/internal/libgo" // what gccgo lacks for golang.org/x/sys
 )
 
 // probes find symbols by what they do. They change nothing.

@@ -1,3 +1,4 @@
+# make cr       the utility: ./cr
 # make demo     checkpoint and restart, on this machine and in guests
 # make test     all but three guests and the moves between guests; builds kernels the first time (half an hour)
 # make test-all all tests
@@ -12,6 +13,9 @@
 
 ARCH ?= ppc32
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+cr: targets
+	CGO_ENABLED=0 go build ./cmd/cr
 
 demo:
 	scripts/setup demo
@@ -69,4 +73,4 @@ clean:
 	$(MAKE) -C selftest/targets clean
 	rm -rf "$${CR_CACHE:-$$HOME/.cache/cr}/initramfs"
 
-.PHONY: demo test test-all matrix boot kernels ppc32 targets lint bench clean
+.PHONY: cr demo test test-all matrix boot kernels ppc32 targets lint bench clean

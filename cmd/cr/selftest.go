@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cr/selftest"
+	"cr/sys"
 )
 
 var selftestCommand = &command{
@@ -21,7 +22,8 @@ var selftestCommand = &command{
 		"(Documentation/dev-tools/ktap.rst). What this machine or its kernel has nothing\n" +
 		"for is skipped, with the CONFIG_ symbol that is missing.\n\n" +
 		"With --native, cr emulates nothing: the kernel must have the two calls. Their\n" +
-		"numbers may be in the environment, as CR_NUMBERS=CHECKPOINT,RESTART, too.\n\n" +
+		"numbers may be in the environment, as CR_NUMBERS=CHECKPOINT,RESTART, too. Under\n" +
+		"cr run, where the calls are there already, --native is the default.\n\n" +
 		"The exit status is 0 if all that was run passed, 1 if something failed, 4 if\n" +
 		"everything was skipped.",
 	examples: []string{
@@ -43,6 +45,10 @@ var selftestCommand = &command{
 		return func(args []string) (int, error) {
 			if len(args) != 0 {
 				return 0, usageError("it takes no arguments")
+			}
+			if !flags.Changed("native") && sys.Available() {
+				*native = true
+				fmt.Fprintln(os.Stderr, "cr selftest: the two calls are there already: they are tested, and nothing is emulated")
 			}
 			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load}
 			if env := os.Getenv("CR_NUMBERS"); env != "" && !n.set {

@@ -393,7 +393,7 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 		return rs.fillShm(p.Owner, run.Addr, data)
 	}
 	for _, r := range rs.list {
-		if r.mm.ID != p.Owner {
+		if r.mm == nil || r.mm.ID != p.Owner {
 			continue
 		}
 		for len(data) > 0 {

@@ -182,7 +182,8 @@ func (rs *restarter) commitZombie(r *reborn) error {
 	if err := unix.Kill(r.pid, sig); err != nil {
 		return err
 	}
-	if err := t.setSigmask(0); err != nil {
+	// One that is killed has ended by now.
+	if err := t.setSigmask(0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	for deliver := uintptr(0); ; deliver = uintptr(sig) {

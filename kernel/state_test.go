@@ -144,6 +144,39 @@ same(os.readlink("/proc/self/fd/77"), "/dev/zero"); same(os.getcwd(), base + "/b
 open("/proc/self/oom_score_adj", "w").write("55")
 proc = os.open("/proc", os.O_PATH); os.chroot(tempfile.mkdtemp()); ready()
 same(os.read(os.open("self/oom_score_adj", os.O_RDONLY, dir_fd=proc), 9), b"55\n"); print("ok")`},
+	{name: "pending signals, masks, actions, interval timers", script: `
+got = []; signal.signal(signal.SIGUSR1, lambda n, f: got.append(n)); signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+rt = signal.SIGRTMIN + 3; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, rt, signal.SIGALRM])
+for v in 5, 6:
+    libc.sigqueue(os.getpid(), rt, ctypes.c_void_p(v))
+os.kill(os.getpid(), signal.SIGUSR1); signal.setitimer(signal.ITIMER_REAL, 1, 500); signal.setitimer(signal.ITIMER_VIRTUAL, 900)
+ready(); same(sorted(signal.sigpending() - {signal.SIGALRM}), sorted([signal.SIGUSR1, rt])); same(signal.getsignal(signal.SIGUSR2), signal.SIG_IGN)
+for v in 5, 6:
+    i = signal.sigwaitinfo([rt]); same((i.si_code, i.si_pid), (-1, os.getpid()))
+same(signal.sigwait([signal.SIGALRM]), signal.SIGALRM); v, n = signal.getitimer(signal.ITIMER_REAL); assert 0 < v <= 500 and n == 500, (v, n)
+assert 0 < signal.getitimer(signal.ITIMER_VIRTUAL)[0] <= 900
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1]); same(got, [signal.SIGUSR1]); print("ok")`},
+	{name: "limits", script: `
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, 60)); resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 20)); ready()
+same((resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE)), ((50, 60), (0, 1 << 20))); print("ok")`},
+	{name: "thousands of mappings and guards", script: flagsScript + `
+n = 6000; m = libc.mmap(None, n * 4096, 3, 0x22, -1, 0)
+for i in range(n): ctypes.memset(m + 4096 * i, i & 255, 8)
+for i in range(0, n, 2): assert libc.mprotect(m + 4096 * i, 4096, 0) == 0
+count = len(open("/proc/self/maps").readlines()); assert count > 6000; ready()
+assert len(open("/proc/self/maps").readlines()) >= n, count
+for i in range(1, n, 2): same(ctypes.string_at(m + 4096 * i, 1)[0], i & 255)
+for i in range(0, n, 2): assert libc.mprotect(m + 4096 * i, 4096, 3) == 0; same(ctypes.string_at(m + 4096 * i, 1)[0], i & 255)
+print("ok")`},
+	{name: "threads", script: `
+import threading
+ts, out = [], []; up = threading.Barrier(21); go = threading.Event()
+def run(i):
+    d = threading.local(); d.x = i; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN + i]); before = threading.get_native_id(); up.wait(); go.wait()
+    out.append((d.x, threading.get_native_id() == before, signal.SIGRTMIN + i in signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+for i in range(20): ts.append(threading.Thread(target=run, args=(i,))); ts[-1].start()
+up.wait(); ready(); go.set(); [t.join(9) for t in ts]; same(sorted(out), [(i, True, True) for i in range(20)]); print("ok")`},
 	{name: "memory flags", script: flagsScript + `
 a = [area(-1, 0x22, 8) for i in range(14)] + [area(-1, 0x21, 8), area(-1, 0x21, 8), area(fd, 2, 8), area(fd, 1, 8), area(mem, 1, 8)]
 for i, adv in enumerate((1, 2, 10, 16, 14, 15, 12, 18)): call("madvise", a[i], 8 * 4096, adv)

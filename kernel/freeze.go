@@ -19,6 +19,9 @@ type process struct {
 	mem     memory
 	areas   []area // as they were before scratch was mapped
 	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
+	loan    loan   // the task that makes calls
+	undoAt  uint64 // undoPlace, once it is known
+	noUndo  bool   // it is known that there is none
 	zombie  bool
 }
 
@@ -149,12 +152,18 @@ func (t *tree) awaitStop(c *task) (born []int, err error) {
 			return born, err
 		}
 		deliver := uintptr(0)
+		// Any other stop takes the place of the one that was asked for.
+		if stopEvent(ws) != eventStop {
+			if err := interrupt(c.tid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return born, fmt.Errorf("stop pid %d: %w", c.tid, err)
+			}
+		}
 		switch event := stopEvent(ws); event {
 		case eventStop:
 			c.stopped = true
 			return born, nil
 		case 0:
-			// A signal came first: it is delivered, the stop is still to come.
+			// A signal came first: it is delivered.
 			deliver = uintptr(ws.StopSignal())
 		default:
 			var child uintptr

@@ -42,15 +42,16 @@ type task struct {
 	stopped  bool
 	killed   bool // before it could be detached from
 
-	insn  uint64           // address of a system call instruction in the task
-	held  []syscall.Signal // stop signals that came while calls were made
-	child int              // tid of the last task that it has made
-	regs  []byte           // NT_PRSTATUS as last read
+	insn  uint64 // address of a system call instruction in the task
+	child int    // tid of the last task that it has made
+	regs  []byte // NT_PRSTATUS as last read
 
-	// What hold has noted: NT_PRSTATUS at the stop, the same taken back to the
-	// instruction of an interrupted call, what the task shall run on with, and
-	// its signal mask.
+	// What note has noted: NT_PRSTATUS at the stop, the same taken back to the
+	// instruction of an interrupted call, whether there was one, what the task
+	// shall run on with if the kernel does not make the call again, and its
+	// signal mask.
 	entry, saved, live []byte
+	rewound            bool
 	mask               uint64
 	cpu                *regset.State // in the image that is being made
 	kept               []byte        // what else system calls change: NT_PPC_PPR
@@ -256,11 +257,6 @@ func (t *task) detach() error {
 	}
 	if err != nil {
 		return fmt.Errorf("detach from pid %d: %w", t.tid, err)
-	}
-	for _, s := range t.held {
-		if err := unix.Tgkill(t.pid, t.tid, unix.Signal(s)); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("send signal %d to pid %d again: %w", s, t.tid, err)
-		}
 	}
 	return nil
 }

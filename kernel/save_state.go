@@ -164,9 +164,16 @@ func readLimits(pid int) ([]image.Limit, error) {
 	return list, nil
 }
 
-// tasks saves the tasks of a process, but for their CPU state.
+// tasks saves the tasks of a process, but for the CPU state that is known.
 func (s *saver) tasks(p *process, r *image.Process) error {
 	for _, t := range p.tasks {
+		if err := p.borrow(t); err != nil {
+			return err
+		}
+		if err := p.readCalls(t, t.cpu); err != nil {
+			return err
+		}
+		t.cpu.Used = t.arch.Used(t.cpu)
 		st, err := readStatus(t.tid)
 		if err != nil {
 			return err
@@ -249,6 +256,24 @@ func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 // prGetTIDAddress is PR_GET_TID_ADDRESS, which golang.org/x/sys lacks on some
 // machines.
 const prGetTIDAddress = 40
+
+// confined refuses a process with a task that would be killed, or might be, by
+// the calls that it would be made to make.
+func (s *saver) confined(p *process) (refused bool, err error) {
+	for _, t := range p.tasks {
+		st, err := readStatus(t.tid)
+		if err != nil {
+			return false, err
+		}
+		if st.seccomp == 1 || st.seccomp == 2 && st.filters > 1 {
+			refused = true
+			if err := s.seccomp(p, t, st); err != nil {
+				return refused, err
+			}
+		}
+	}
+	return refused, nil
+}
 
 // seccomp refuses a task that has a seccomp filter other than the one that
 // gives it the calls.

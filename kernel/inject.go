@@ -148,6 +148,7 @@ func (m memory) read(addr uint64, b []byte) error {
 }
 
 func (m memory) write(addr uint64, b []byte) error {
+	step()
 	if _, err := m.f.WriteAt(b, int64(addr)); err != nil {
 		return fmt.Errorf("write memory at %#x: %w", addr, err)
 	}

@@ -57,11 +57,16 @@ type task struct {
 	kept               []byte        // what else system calls change: NT_PPC_PPR
 }
 
+// step is called before each request to a traced task, and before each change
+// of its memory. Tests count them.
+var step = func() {}
+
 // ptrace makes a request. What data points to must stay in place meanwhile,
 // which the directive sees to.
 //
 //go:uintptrescapes
 func ptrace(request int, tid int, addr, data uintptr) error {
+	step()
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
 	if e != 0 {
 		return e

@@ -31,6 +31,7 @@ func (p *process) leader() *task { return p.tasks[0] }
 type tree struct {
 	processes []*process
 	tasks     map[int]*task // by tid
+	options   uintptr       // of ptrace, beyond freezeOptions
 }
 
 // freezeOptions: every thread and child that a task makes before it stops is
@@ -41,7 +42,12 @@ const freezeOptions = optTraceSysGood | optTraceClone | optTraceFork | optTraceV
 // children and their children. It ends when a pass over /proc finds no task
 // that it has not stopped.
 func freeze(root int, descendants bool) (*tree, error) {
-	t := &tree{tasks: make(map[int]*task)}
+	return freezeWith(root, descendants, 0)
+}
+
+// freezeWith is freeze with further options of ptrace.
+func freezeWith(root int, descendants bool, options uintptr) (*tree, error) {
+	t := &tree{tasks: make(map[int]*task), options: options}
 	if err := t.freeze(root, descendants); err != nil {
 		t.thaw()
 		return nil, err
@@ -124,7 +130,7 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 			if err != nil {
 				return fresh, err
 			}
-			err = seize(tid, freezeOptions)
+			err = seize(tid, freezeOptions|t.options)
 			if errors.Is(err, unix.ESRCH) {
 				continue
 			}
@@ -270,6 +276,18 @@ func (t *tree) reap() {
 			}
 		}
 	}
+}
+
+// setOptions changes the options of ptrace of all tasks, beyond freezeOptions.
+// Tasks that they make have the same.
+func (t *tree) setOptions(options uintptr) error {
+	t.options = options
+	for _, c := range t.tasks {
+		if err := ptrace(ptraceSetOptions, c.tid, 0, freezeOptions|options); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("pid %d: set options of ptrace: %w", c.tid, err)
+		}
+	}
+	return nil
 }
 
 // kill ends all processes of the tree.

@@ -144,33 +144,68 @@ func TestKilledAtStep(t *testing.T) {
 	p.Unharmed()
 }
 
-// No half-started tree survives a restart that is killed before any of its
-// steps.
+// Nothing is left of a restart that is killed before any of its steps: there is
+// no half-started tree.
 func TestRestartKilledAtStep(t *testing.T) {
-	runtime.LockOSThread()
-	p := steady.Start(t, 4, steady.Build(t))
-	image := filepath.Join(t.TempDir(), "image")
-	f, err := os.Create(image)
-	require.NoError(t, err)
-	defer f.Close()
-	_, err = Checkpoint(p.PID, f, CheckpointOptions{})
-	require.NoError(t, err)
-	for _, pids := range []string{"namespace", "new"} {
-		t.Run(pids, func(t *testing.T) {
-			orphans(t, func() { stepsOf(t, "restart", image, pids) }, true)
-			n := stepsOf(t, "restart", image, pids)
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	for _, c := range []struct {
+		pids, script string
+		processes    int
+	}{
+		{"namespace", "sleep 1000 & sleep 1000 & wait", 4},
+		{"new", "exec sleep 1000", 1},
+	} {
+		t.Run(c.pids, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "image")
+			imageOf(t, c.script, path)
+			n := 0
+			left := orphans(func() { n = stepsOf(t, "restart", path, c.pids) })
+			require.Len(t, left, c.processes, "processes that a restart makes")
 			everyStep(t, n, func(at int) {
-				orphans(t, func() { killedAt(t, "restart", at, image, pids) }, false)
+				left := orphans(func() { killedAt(t, "restart", at, path, c.pids) })
+				require.Empty(t, left, "processes that are left when killed before step %d of %d", at, n)
 			})
 		})
 	}
 }
 
-// orphans makes this program the one that orphans pass to, does f, and tells
-// whether there are some, which it ends.
-func orphans(t *testing.T, f func(), want bool) {
+// imageOf makes an image of a shell script that has come to its end or to where
+// it waits.
+func imageOf(t *testing.T, script, path string) {
 	t.Helper()
-	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	c := exec.Command("sh", "-c", script)
+	require.NoError(t, c.Start())
+	time.Sleep(500 * time.Millisecond)
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = Checkpoint(c.Process.Pid, f, CheckpointOptions{Tree: true, Kill: true})
+	require.NoError(t, err)
+	_ = c.Wait()
+	orphans(func() {})
+}
+
+// orphans does f and returns the processes that have become children of this
+// program by it and that go on, which it ends.
+func orphans(f func()) (left []int) {
 	f()
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		for {
+			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+		list, err := members(os.Getpid(), true)
+		if err == nil && len(list) == 1 {
+			return nil
+		}
+		if err == nil && time.Now().After(end) {
+			for _, pid := range list[1:] {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+			orphans(func() {})
+			return list[1:]
+		}
+	}
 }

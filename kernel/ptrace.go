@@ -29,7 +29,8 @@ const (
 	optTraceFork       = 2
 	optTraceVfork      = 4
 	optTraceClone      = 8
-	optSuspendSeccomp  = 1 << 21
+	optExitKill        = 1 << 20
+	ptraceSetOptions   = 0x4200
 	erestartRestartblk = 516
 )
 

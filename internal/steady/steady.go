@@ -29,7 +29,10 @@ const (
 	signalsAt = 0
 	wrongAt   = 8
 	threadsAt = 16
-	whatAt    = 24
+	pidAt     = 24
+	refusedAt = 32
+	goAt      = 40
+	whatAt    = 48
 	beatsAt   = 128
 	most      = 2048
 	size      = beatsAt + 8*most
@@ -38,6 +41,7 @@ const (
 // A Program is a running steady program.
 type Program struct {
 	PID     int
+	Parent  int // of what was started, which may be another program
 	Threads int
 
 	t      *testing.T
@@ -62,9 +66,15 @@ func Build(t *testing.T) string {
 	return path
 }
 
-// Start starts a program with threads that are told apart by their beats. The
-// command line may begin with others that execute the program.
-func Start(t *testing.T, threads int, command ...string) *Program {
+// Start starts a program with threads that are told apart by their beats.
+func Start(t *testing.T, threads int, path string) *Program {
+	t.Helper()
+	return StartBy(t, threads, []string{path})
+}
+
+// StartBy starts it by a command line that may begin with other programs. More
+// arguments of the program may follow.
+func StartBy(t *testing.T, threads int, command []string, more ...string) *Program {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "beats")
 	require.NoError(t, err)
@@ -72,19 +82,20 @@ func Start(t *testing.T, threads int, command ...string) *Program {
 	require.NoError(t, f.Truncate(size))
 	shared, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	require.NoError(t, err)
-	command = append(command, f.Name(), strconv.Itoa(threads))
+	command = append(append(command, f.Name(), strconv.Itoa(threads)), more...)
 	// The program dies with the thread that starts it.
 	runtime.LockOSThread()
 	p := &Program{t: t, Threads: threads, shared: shared, cmd: exec.Command(command[0], command[1:]...)}
 	p.cmd.Stderr = os.Stderr
 	require.NoError(t, p.cmd.Start())
-	p.PID = p.cmd.Process.Pid
+	p.Parent = p.cmd.Process.Pid
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 		runtime.UnlockOSThread()
 	})
 	require.Eventually(t, func() bool { return p.word(threadsAt) == uint64(threads) }, time.Minute, time.Millisecond)
+	p.PID = int(p.word(pidAt))
 	p.Beats()
 	require.Eventually(t, func() bool {
 		s, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", p.PID))
@@ -97,6 +108,15 @@ func Start(t *testing.T, threads int, command ...string) *Program {
 
 func (p *Program) word(at int) uint64 {
 	return *(*uint64)(unsafe.Pointer(&p.shared[at]))
+}
+
+// Go lets the program begin to checkpoint itself.
+func (p *Program) Go() { p.shared[goAt], p.shared[goAt+7] = 1, 1 }
+
+// Calls is how many checkpoints the program has made of itself, and whether
+// there is nobody to make them any more.
+func (p *Program) Calls() (n uint64, refused bool) {
+	return p.word(beatsAt + 8*(most-1)), p.word(refusedAt) != 0
 }
 
 // beats are those of all threads.

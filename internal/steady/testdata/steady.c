@@ -1,6 +1,7 @@
 /* A program that verifies itself all the time, and says so in a file that it
  * maps: the beats of its threads, the signals that it got, and the first thing
- * that was wrong. Usage: steady FILE THREADS */
+ * that was wrong. Usage: steady FILE THREADS [IMAGE]: with IMAGE a thread
+ * checkpoints the program there until the call is gone (ENOSYS). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,14 +14,22 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#if defined __x86_64__
+enum { CHECKPOINT = 313 };
+#elif defined __i386__
+enum { CHECKPOINT = 333 };
+#else
+enum { CHECKPOINT = 319 };
+#endif
 enum { MAX = 2048 };
 
 struct shared {
-	volatile uint64_t signals, wrong, threads;
-	char what[104];
+	volatile uint64_t signals, wrong, threads, pid, refused, go;
+	char what[80];
 	volatile uint64_t beats[MAX];
 } *s;
 
@@ -170,6 +179,28 @@ static void *reader(void *arg)
 	}
 }
 
+static int image;
+
+/* Checkpoints the program itself until there is nobody any more to do it. */
+static void *caller(void *arg)
+{
+	(void)arg;
+	while (!s->go)
+		usleep(1000);
+	for (;;) {
+		lseek(image, 0, SEEK_SET);
+		long id = syscall(CHECKPOINT, 0, image, 0);
+		if (id < 0 && errno == ENOSYS)
+			break;
+		if (id <= 0)
+			fail("checkpoint");
+		s->beats[MAX - 1]++;
+	}
+	s->refused = 1;
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	static void *(*const kinds[])(void *) = { memory, registers, sleeper, waiter };
@@ -200,6 +231,12 @@ int main(int argc, char **argv)
 	}
 	if (pthread_create(&t, &attr, reader, NULL))
 		return 1;
+	if (argc > 3) {
+		image = open(argv[3], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (image < 0 || pthread_create(&t, &attr, caller, NULL))
+			return 1;
+	}
+	s->pid = getpid();
 	s->threads = threads;
 	for (;;) {
 		/* Only here is the signal not blocked, and every one ends the wait. */

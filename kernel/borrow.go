@@ -165,8 +165,7 @@ func (t *task) toStop() error {
 		return fmt.Errorf("resume pid %d: %w", t.tid, err)
 	}
 	t.stopped = false
-	_, err := new(tree).awaitStop(t)
-	return err
+	return new(tree).awaitStop(t)
 }
 
 // undoSize is how many bytes the undo code takes, at most.

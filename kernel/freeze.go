@@ -32,6 +32,7 @@ type tree struct {
 	processes []*process
 	tasks     map[int]*task // by tid
 	options   uintptr       // of ptrace, beyond freezeOptions
+	running   []*task       // tasks that are new, or had to run on after they were stopped
 }
 
 // freezeOptions: every thread and child that a task makes before it stops is
@@ -71,20 +72,15 @@ func (t *tree) freeze(root int, descendants bool) error {
 		for len(fresh) > 0 {
 			next := fresh[0]
 			fresh = fresh[1:]
-			born, err := t.awaitStop(next)
+			err := t.awaitStop(next)
+			fresh = append(fresh, t.running...)
+			t.running = nil
 			if errors.Is(err, errGone) {
 				delete(t.tasks, next.tid)
 				continue
 			}
 			if err != nil {
 				return err
-			}
-			for _, tid := range born {
-				if _, known := t.tasks[tid]; !known {
-					c := &task{tid: tid}
-					t.tasks[tid] = c
-					fresh = append(fresh, c)
-				}
 			}
 		}
 	}
@@ -149,38 +145,47 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 }
 
 // awaitStop waits until a task has stopped, outside of any system call that it
-// might have been in. It returns the tids of the tasks that it has made
-// meanwhile: they are traced, and will stop too.
-func (t *tree) awaitStop(c *task) (born []int, err error) {
+// might have been in. Tasks that it makes meanwhile are traced, and will stop
+// too.
+func (t *tree) awaitStop(c *task) error {
 	for {
-		ws, err := waitTask(c.tid)
+		ws, err := t.waitStop(c)
 		if err != nil {
-			return born, err
+			return err
 		}
 		deliver := uintptr(0)
 		// Any other stop takes the place of the one that was asked for.
 		if stopEvent(ws) != eventStop {
 			if err := interrupt(c.tid); err != nil && !errors.Is(err, unix.ESRCH) {
-				return born, fmt.Errorf("stop pid %d: %w", c.tid, err)
+				return fmt.Errorf("stop pid %d: %w", c.tid, err)
 			}
 		}
 		switch event := stopEvent(ws); event {
 		case eventStop:
 			c.stopped = true
-			return born, nil
+			return nil
 		case 0:
 			// A signal came first: it is delivered.
 			deliver = uintptr(ws.StopSignal())
 		default:
-			var child uintptr
-			if err := ptrace(unix.PTRACE_GETEVENTMSG, c.tid, 0, uintptr(unsafe.Pointer(&child))); err == nil {
-				born = append(born, int(child))
-			}
+			t.born(c)
 		}
 		if err := ptrace(unix.PTRACE_CONT, c.tid, 0, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
-			return born, fmt.Errorf("resume pid %d: %w", c.tid, err)
+			return fmt.Errorf("resume pid %d: %w", c.tid, err)
 		}
 	}
+}
+
+// born notes the task that another one has just made, which is traced.
+func (t *tree) born(maker *task) {
+	var tid uintptr
+	err := ptrace(unix.PTRACE_GETEVENTMSG, maker.tid, 0, uintptr(unsafe.Pointer(&tid)))
+	if err != nil || t.tasks == nil || t.tasks[int(tid)] != nil {
+		return
+	}
+	c := &task{tid: int(tid)}
+	t.tasks[c.tid] = c
+	t.running = append(t.running, c)
 }
 
 // group sorts the stopped tasks into processes.
@@ -240,7 +245,7 @@ func (t *tree) thaw() error {
 		if !c.stopped {
 			// It was seized but has not stopped: only a stopped task can be
 			// detached from.
-			if _, err := t.awaitStop(c); err != nil {
+			if err := t.awaitStop(c); err != nil {
 				continue
 			}
 		}

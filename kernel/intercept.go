@@ -313,8 +313,7 @@ func holdCaller(tid int) (*task, error) {
 	if err := interrupt(tid); err != nil {
 		return nil, err
 	}
-	_, err := new(tree).awaitStop(t)
-	return t, err
+	return t, new(tree).awaitStop(t)
 }
 
 // inCall reports whether a stopped task is still in the call that a

@@ -47,6 +47,12 @@ func killedHelper(args []string) error {
 		if _, err = Checkpoint(pid, io.Discard, CheckpointOptions{}); err != nil {
 			return err
 		}
+	case "load":
+		pid, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return measure(pid)
 	case "restart":
 		f, err := os.Open(args[2])
 		if err != nil {

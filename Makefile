@@ -1,6 +1,7 @@
 # make demo     checkpoint and restart, on this machine and in guests
 # make test     all but three guests and the moves between guests; builds kernels the first time (half an hour)
 # make test-all all tests
+# make matrix   the tests in guests, and the tables of their results in docs/moving.md
 # make boot     a shell in a guest, in seconds: ARCH=ppc32, ppc64, ppc64le, e500v2, i386, x86_64 or a guest's name,
 #               KERNEL=file CPU= MACHINE= QEMU= APPEND='...' HOST=directory GDB=1
 # make kernels  the guest kernels
@@ -33,6 +34,13 @@ test-all: targets
 	scripts/kernels
 	go test -timeout 80m ./...
 
+matrix: targets
+	scripts/setup test
+	scripts/kernels
+	log=$$(mktemp) && trap 'rm "$$log"' EXIT && { \
+		go test -json -timeout 80m ./vmtests -run 'TestGuest|TestMove|TestWordSize|TestClock|TestHWCAP' >"$$log"; \
+		go run ./vmtests/matrix -o docs/moving.md <"$$log"; }
+
 boot: targets
 	@go run ./vmtests/boot \
 		$(if $(KERNEL),-kernel '$(KERNEL)') $(if $(CPU),-cpu '$(CPU)') $(if $(MACHINE),-machine '$(MACHINE)') \
@@ -61,4 +69,4 @@ clean:
 	$(MAKE) -C selftest/targets clean
 	rm -rf "$${CR_CACHE:-$$HOME/.cache/cr}/initramfs"
 
-.PHONY: demo test test-all boot kernels ppc32 targets lint bench clean
+.PHONY: demo test test-all matrix boot kernels ppc32 targets lint bench clean

@@ -45,10 +45,10 @@ var moves = []struct {
 
 	{name: "avx to avx", img: made(laptop, regset.X86_64, xstate(7, 7)), to: server},
 	{name: "avx512 to avx", img: made(server, regset.X86_64, xstate(0xe7, 0xe7)), to: laptop,
-		reason: "pid 101: NT_X86_XSTATE: Hi16_ZMM: is in use, and this machine has no avx512f", warning: ""},
+		reason: "pid 101: NT_X86_XSTATE: Hi16_ZMM: is in use, and the machine has no avx512f", warning: ""},
 	{name: "avx512 unused to avx", img: made(server, regset.X86_64, xstate(0xe7, 7)), to: laptop, warning: ""},
 	{name: "avx to none", img: made(laptop, regset.X86_64, xstate(7, 7)), to: nehalem,
-		reason: "pid 101: NT_X86_XSTATE: YMM_Hi128: is in use, and this machine has no avx"},
+		reason: "pid 101: NT_X86_XSTATE: YMM_Hi128: is in use, and the machine has no avx"},
 	{name: "avx unused to none", img: made(laptop, regset.X86_64, xstate(7, 3)), to: nehalem},
 	{name: "i386 to x86_64", img: made(pentium, regset.I386), to: laptop},
 	{name: "i386 task of x86_64 to i386", img: made(laptop, regset.I386), to: pentium},

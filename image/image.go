@@ -59,6 +59,7 @@ type Image struct {
 	Epolls    []*Epoll
 	Inotifies []*Inotify
 	Ptys      []*Pty
+	Seccomps  []*Seccomp
 	Bytes     uint64 // contents of memory that follow, at most; for progress
 
 	index [lastIndexed + 1]index // by tag
@@ -107,6 +108,9 @@ func (m *Image) records() []record {
 		list = append(list, r)
 	}
 	for _, r := range m.Ptys {
+		list = append(list, r)
+	}
+	for _, r := range m.Seccomps {
 		list = append(list, r)
 	}
 	return list
@@ -171,6 +175,10 @@ func (m *Image) add(t Tag) record {
 	case TagPty:
 		r := new(Pty)
 		m.Ptys = append(m.Ptys, r)
+		return r
+	case TagSeccomp:
+		r := new(Seccomp)
+		m.Seccomps = append(m.Seccomps, r)
 		return r
 	}
 	return nil

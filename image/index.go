@@ -10,7 +10,7 @@ type index struct {
 }
 
 // lastIndexed is the last tag of records that are found by their id.
-const lastIndexed = TagPty
+const lastIndexed = TagSeccomp
 
 // ids gives how many records of a tag there are, and the id of each.
 func (m *Image) ids(t Tag) (int, func(int) uint32) {
@@ -43,6 +43,8 @@ func (m *Image) ids(t Tag) (int, func(int) uint32) {
 		return len(m.Inotifies), func(i int) uint32 { return m.Inotifies[i].ID }
 	case TagPty:
 		return len(m.Ptys), func(i int) uint32 { return m.Ptys[i].ID }
+	case TagSeccomp:
+		return len(m.Seccomps), func(i int) uint32 { return m.Seccomps[i].ID }
 	}
 	return 0, nil
 }
@@ -206,6 +208,14 @@ func (m *Image) Inotify(id uint32) *Inotify {
 func (m *Image) Pty(id uint32) *Pty {
 	if i := m.find(TagPty, id); i >= 0 {
 		return m.Ptys[i]
+	}
+	return nil
+}
+
+// Seccomp returns the filter with an id, nil if there is none.
+func (m *Image) Seccomp(id uint32) *Seccomp {
+	if i := m.find(TagSeccomp, id); i >= 0 {
+		return m.Seccomps[i]
 	}
 	return nil
 }

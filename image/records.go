@@ -22,6 +22,7 @@ const (
 	TagEpoll   Tag = 13
 	TagInotify Tag = 14
 	TagPty     Tag = 15
+	TagSeccomp Tag = 16
 	TagMemory  Tag = 32 // end of the metadata; runs and pages follow
 	TagRuns    Tag = 33
 	TagPages   Tag = 34
@@ -42,7 +43,7 @@ var tagNames = map[Tag]string{
 	TagHeader: "header", TagProcess: "process", TagTask: "task", TagCPU: "cpu",
 	TagMM: "mm", TagFS: "fs", TagSighand: "sighand", TagFiles: "files",
 	TagFile: "file", TagPipe: "pipe", TagShm: "shm",
-	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagMemory: "memory",
+	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagSeccomp: "seccomp", TagMemory: "memory",
 	TagRuns: "runs", TagPages: "pages", TagTail: "tail",
 }
 
@@ -69,6 +70,11 @@ type Header struct {
 	Creator  string // program and version that wrote it
 	Hostname string
 	Root     uint32 // pid of the root process, as its pid namespace has it
+
+	// Foreground is the process group that was in the foreground of the
+	// controlling terminal of the root process; 0 if there was none or it is
+	// not in the image.
+	Foreground uint32
 }
 
 func (*Header) tag() Tag { return TagHeader }
@@ -90,6 +96,7 @@ func (h *Header) fields(c *coder) {
 	c.str(&h.Creator)
 	c.str(&h.Hostname)
 	c.u32(&h.Root)
+	c.u32(&h.Foreground)
 }
 
 // State of a process.
@@ -120,6 +127,9 @@ type Process struct {
 	OOMScoreAdj int32
 	CtlTTY      bool // has a controlling terminal
 	Calls       bool // ran under an emulated kernel side
+
+	CoreFilter uint32 // /proc/PID/coredump_filter
+	Cgroup     string // /proc/PID/cgroup, for people
 }
 
 func (*Process) tag() Tag { return TagProcess }
@@ -163,6 +173,8 @@ func (p *Process) fields(c *coder) {
 	c.i32(&p.OOMScoreAdj)
 	c.flag(&p.CtlTTY)
 	c.flag(&p.Calls)
+	c.u32(&p.CoreFilter)
+	c.str(&p.Cgroup)
 }
 
 // Limit is a resource limit; ^0 is RLIM_INFINITY.
@@ -214,6 +226,12 @@ type Task struct {
 	Sched      Sched
 	PDeathSig  uint32
 	TimerSlack uint64 // nanoseconds
+
+	IOPrio    uint32 // ioprio_get(2)
+	MemPolicy MemPolicy
+	Settings  []Setting
+	Dispatch  Dispatch
+	Filters   []uint32 // seccomp records, the first installed first
 }
 
 func (*Task) tag() Tag { return TagTask }
@@ -241,6 +259,7 @@ func (t *Task) fields(c *coder) {
 	c.bytes(&t.Sched.Affinity)
 	c.u32(&t.PDeathSig)
 	c.u64(&t.TimerSlack)
+	t.stateFields(c)
 }
 
 // AltStack is a task's alternate signal stack (sigaltstack(2)).
@@ -288,6 +307,9 @@ type Sched struct {
 	Priority uint32
 	Nice     int32
 	Affinity []byte
+
+	Flags                     uint64 // SCHED_FLAG_*
+	Runtime, Deadline, Period uint64 // nanoseconds
 }
 
 // CPU is the CPU state of one task.
@@ -333,6 +355,9 @@ type MM struct {
 	// VDSO is the contents of the vdso, which is mapped executable code of the
 	// kernel that made the image.
 	VDSO []byte
+
+	Future uint32 // VMALocked, VMALockOnFault: what mappings to come get (mlockall(2))
+	Pkeys  uint32 // protection keys that are allocated: bit 0 is key 0
 }
 
 func (*MM) tag() Tag { return TagMM }
@@ -355,6 +380,8 @@ func (m *MM) fields(c *coder) {
 		m.VMAs[i].fields(c)
 	}
 	c.bytes(&m.VDSO)
+	c.u32(&m.Future)
+	c.u32(&m.Pkeys)
 }
 
 // VMAKind says what a mapping is backed by.
@@ -602,6 +629,8 @@ type Shm struct {
 	Seals uint32 // F_GET_SEALS
 	Mode  uint32
 	Path  string // of a file: the path that it had
+
+	Segment Segment
 }
 
 func (*Shm) tag() Tag { return TagShm }
@@ -614,6 +643,7 @@ func (s *Shm) fields(c *coder) {
 	c.u32(&s.Seals)
 	c.u32(&s.Mode)
 	c.str(&s.Path)
+	s.Segment.fields(c)
 }
 
 // Run is a range of memory, page aligned: Addr is an address in an MM or an

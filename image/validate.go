@@ -33,7 +33,7 @@ func (m *Image) Validate() error {
 	m.index = [lastIndexed + 1]index{}
 	v := &validator{m: m, word: make(map[uint32]int)}
 	for _, check := range []func() error{
-		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.objects,
+		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.objects, v.state,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -307,6 +307,15 @@ func (v *validator) timers(p *Process) error {
 
 // tree checks that the processes are one tree, from the header's root down.
 func (v *validator) tree() error {
+	if group := v.m.Header.Foreground; group != 0 {
+		found := false
+		for _, p := range v.m.Processes {
+			found = found || p.PGID == group
+		}
+		if !found {
+			return fmt.Errorf("%w: header: no process is in group %d of the foreground", ErrInvalid, group)
+		}
+	}
 	root := v.m.Process(v.m.Header.Root)
 	if root == nil {
 		return fmt.Errorf("%w: header: root process %d is missing", ErrInvalid, v.m.Header.Root)

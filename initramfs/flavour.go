@@ -29,6 +29,10 @@ type Flavour struct {
 // gccgoVersion is the suffix of the cross compilers' gccgo.
 const gccgoVersion = "-12"
 
+// splitstack has internal/libgo's functions called instead of libgcc's, which
+// hide a register from the garbage collector.
+const splitstack = " -Wl,--wrap=__splitstack_find,--wrap=__splitstack_find_context,-u,__wrap___splitstack_find"
+
 var flavours = map[string]Flavour{}
 
 func init() {
@@ -38,7 +42,7 @@ func init() {
 		{Name: "ppc64", GOARCH: "ppc64"},
 		{Name: "ppc64le", GOARCH: "ppc64le"},
 		{Name: "ppc32", GOARCH: "ppc", GCC: "powerpc-linux-gnu", Link: " -Wl,--no-warn-rwx-segments", Like: "386"},
-		{Name: "ppc64-gccgo", GOARCH: "ppc64", GCC: "powerpc64-linux-gnu", Like: "ppc64"},
+		{Name: "ppc64-gccgo", GOARCH: "ppc64", GCC: "powerpc64-linux-gnu", Link: splitstack, Like: "ppc64"},
 	} {
 		flavours[f.Name] = f
 	}

@@ -35,7 +35,8 @@ func (b *builder) uroot() string {
 func (b *builder) base() (string, error) {
 	module := b.uroot()
 	files, err := hashFiles(filepath.Join(module, "go.mod"), filepath.Join(module, "go.sum"), filepath.Join(module, "commands.go"),
-		filepath.Join(b.root, gcUroot, "go.sum"), filepath.Join(b.root, "internal/libgo/gccgo.go"))
+		filepath.Join(b.root, gcUroot, "go.sum"), filepath.Join(b.root, "internal/libgo/gccgo.go"),
+		filepath.Join(b.root, "internal/libgo/splitstack_ppc64.c"))
 	if err != nil {
 		return "", err
 	}

@@ -106,7 +106,12 @@ func features(abi regset.ABI, m regset.Mask) []string {
 func (b *builder) shared() []Shared {
 	list := []Shared{}
 	for _, s := range b.m.Shms {
-		list = append(list, Shared{ID: s.ID, Size: s.Size, Saved: b.saved.shm[s.ID], MemFD: s.Name, Path: s.Path})
+		one := Shared{ID: s.ID, Size: s.Size, Saved: b.saved.shm[s.ID], MemFD: s.Name, Path: s.Path}
+		if s.Segment.Is {
+			number := s.Segment.Number
+			one.Segment = &number
+		}
+		list = append(list, one)
 	}
 	return list
 }

@@ -130,6 +130,8 @@ type Shared struct {
 	Saved uint64 `json:"saved"`
 	MemFD string `json:"memfd,omitempty"` // its name
 	Path  string `json:"path,omitempty"`  // that a deleted file had
+
+	Segment *int32 `json:"segment,omitempty"` // number of a System V segment
 }
 
 // Pipe is a pipe. Sizes are in bytes.

@@ -263,6 +263,8 @@ func (s *Shared) what() string {
 		return "memfd " + clean(s.MemFD)
 	case s.Path != "":
 		return "deleted file " + clean(s.Path)
+	case s.Segment != nil:
+		return fmt.Sprint("System V segment ", *s.Segment)
 	}
 	return "anonymous"
 }

@@ -33,6 +33,9 @@ func (p *process) borrow(t *task) error {
 	if err != nil {
 		return err
 	}
+	if err := t.holdDispatch(); err != nil {
+		return err
+	}
 	p.loan = loan{task: t, at: at}
 	if at == 0 {
 		if t.insn, err = p.findInsn(); err != nil {
@@ -122,6 +125,11 @@ func (p *process) giveBack() error {
 	if err := t.toInterrupt(); err != nil {
 		return err
 	}
+	if t.dispatch.Mode != 0 {
+		if err := t.setDispatch(t.dispatch); err != nil {
+			return err
+		}
+	}
 	if code == nil {
 		if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
 			return err
@@ -165,7 +173,8 @@ func (t *task) toStop() error {
 		return fmt.Errorf("resume pid %d: %w", t.tid, err)
 	}
 	t.stopped = false
-	return new(tree).awaitStop(t)
+	_, err := new(tree).awaitStop(t)
+	return err
 }
 
 // undoSize is how many bytes the undo code takes, at most.

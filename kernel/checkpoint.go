@@ -32,6 +32,10 @@ type CheckpointOptions struct {
 	Kill bool // end the processes once the image is whole
 	Stop bool // leave the processes stopped, as by SIGSTOP
 
+	// Whole is called when the image has been written, before the processes run
+	// on or end. If it fails so does the checkpoint, and they run on.
+	Whole func() error
+
 	// Progress is called now and then with the bytes of memory that have been
 	// written, and those that there are.
 	Progress func(done, total uint64)
@@ -65,6 +69,9 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 	}
 	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
 	id, err = s.save(w)
+	if err == nil && o.Whole != nil {
+		err = o.Whole()
+	}
 	if e := s.leave(id, err); err == nil && e != nil {
 		return 0, e
 	}
@@ -83,6 +90,7 @@ type saver struct {
 	sums    fileSums
 	memory  []memoryPart
 	whole   map[uint64]bool // of the process at hand: memoryPart.whole
+	online  []byte          // processors of this machine
 	fileSaver
 }
 
@@ -105,10 +113,19 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	s.noteImage(w)
 	defer s.closeFiles()
 	defer s.sums.wait()
+	if s.sums.off, err = s.watches(); err != nil {
+		return 0, err
+	}
 	for _, p := range s.tree.processes {
 		if err := s.process(p); err != nil {
 			return 0, err
 		}
+	}
+	if err := s.checkSegments(); err != nil {
+		return 0, err
+	}
+	if err := s.checkSemaphores(); err != nil {
+		return 0, err
 	}
 	if err := s.finishFiles(); err != nil {
 		return 0, err
@@ -179,7 +196,20 @@ func (s *saver) header() error {
 		Hostname: unix.ByteSliceToString(uts.Nodename[:]),
 		Root:     last(root.status.nspid),
 	}
+	s.img.Header.Foreground = s.tree.foreground()
 	return nil
+}
+
+// foreground is the process group of the tree that is in the foreground of the
+// controlling terminal of the root process; 0 if there is none.
+func (t *tree) foreground() uint32 {
+	group := t.processes[0].stat.num(8)
+	for _, p := range t.processes {
+		if group != 0 && p.stat.num(5) == group {
+			return last(p.status.nspgid)
+		}
+	}
+	return 0
 }
 
 // newIdentifier makes an identifier that a 32-bit call can return: 1 to 2^31-1.
@@ -282,7 +312,7 @@ func (s *saver) parts(p *process) error {
 	if p.areas, err = readAreas(p.pid, true); err != nil {
 		return err
 	}
-	if refused, err := s.confined(p); refused || err != nil {
+	if ok, err := s.mayMakeCalls(p); err != nil || !ok {
 		return err
 	}
 	if err := p.borrow(p.leader()); err != nil {
@@ -317,6 +347,9 @@ func (s *saver) cpus(p *process) error {
 		}
 		state, err := t.readCPU()
 		if err != nil {
+			return err
+		}
+		if err := t.refuseCPU(state); err != nil {
 			return err
 		}
 		if t.tid == s.options.Caller {

@@ -34,7 +34,7 @@ func (p *process) clone(t *task, flags uint64, exitSignal unix.Signal, tid uint3
 	if flags&unix.CLONE_THREAD != 0 {
 		c.pid = t.pid
 	}
-	if err := new(tree).awaitStop(c); err != nil {
+	if _, err := new(tree).awaitStop(c); err != nil {
 		return nil, err
 	}
 	return c, c.hold()

@@ -42,6 +42,25 @@ func (t *task) readCPU() (*regset.State, error) {
 	return state, nil
 }
 
+// refuseCPU names a register set that cannot be saved. Nothing is run in such a
+// task: a call would end its transaction, for one.
+func (t *task) refuseCPU(state *regset.State) error {
+	for _, d := range t.arch.Table(t.abi) {
+		data := state.Find(d.Note)
+		if data == nil || d.Unsaved == nil {
+			continue
+		}
+		if reason := d.Unsaved(t.abi, data); reason != "" {
+			e := &RefusedError{PID: t.tid, Kind: "registers", Object: d.Name, Reason: reason, Errno: unix.EOPNOTSUPP}
+			if d.Passing {
+				e.Errno, e.Hint = unix.EBUSY, "try again"
+			}
+			return e
+		}
+	}
+	return nil
+}
+
 // readCalls adds the register sets that only the task itself can ask for.
 func (p *process) readCalls(t *task, state *regset.State) error {
 	for _, d := range t.arch.Table(t.abi) {

@@ -10,8 +10,13 @@ import (
 
 // Bits of capability sets (include/uapi/linux/capability.h).
 const (
-	capSetgid = 6
-	capSetuid = 7
+	capSetgid      = 6
+	capSetuid      = 7
+	capSetpcap     = 8
+	capSysChroot   = 18
+	capSysAdmin    = 21
+	capSysNice     = 23
+	capSysResource = 24
 )
 
 // mayHaveCreds checks that a process with some credentials can become one with
@@ -27,6 +32,13 @@ func mayHaveCreds(pid int, now, then *image.Creds) error {
 					then.UID, then.GID, now.UID, now.GID), "restart it as that user, or as root")
 			}
 		}
+	}
+	if lost := now.Bounding &^ then.Bounding; lost != 0 && now.Effective>>capSetpcap&1 == 0 {
+		return refuse(fmt.Sprintf("the image lacks capabilities %#x in its bounding set, and to drop them takes CAP_SETPCAP", lost),
+			"restart it as root, or in a namespace of its own (--pids=keep)")
+	}
+	if then.Securebits&^secKeepCaps != 0 && now.Effective>>capSetpcap&1 == 0 {
+		return refuse(fmt.Sprintf("the image has securebits %#x, which take CAP_SETPCAP", then.Securebits), "restart it as root")
 	}
 	if gained := then.Permitted &^ now.Permitted; gained != 0 {
 		return refuse(fmt.Sprintf("the image has capabilities %#x, which the restart has not", gained), "restart it as root")
@@ -60,10 +72,76 @@ func (rs *restarter) commitCreds(r *reborn, t *task, rec *image.Task) error {
 			return err
 		}
 	}
-	if now.Permitted == then.Permitted && now.Effective == then.Effective && now.Inheritable == then.Inheritable && equalIDs(&now, &then) {
+	if equalCaps(&now, &then) && equalIDs(&now, &then) && then.Securebits == rs.securebits {
 		return nil
 	}
-	return r.setCaps(t, &then)
+	return rs.setSets(r, t, &now, &then)
+}
+
+func equalCaps(a, b *image.Creds) bool {
+	return a.Permitted == b.Permitted && a.Effective == b.Effective && a.Inheritable == b.Inheritable &&
+		a.Bounding == b.Bounding && a.Ambient == b.Ambient
+}
+
+// secKeepCaps is SECBIT_KEEP_CAPS, which is for everybody to set.
+const secKeepCaps = 1 << 4
+
+// Numbers of prctl(2) about capabilities.
+const (
+	prCapbsetDrop  = 24
+	prSetSecurebit = 28
+	prCapAmbient   = 47
+	ambientRaise   = 2
+	ambientClear   = 4
+)
+
+// setSets gives a task its capability sets and securebits. While it does, the
+// task has all capabilities that it may have, so that the order matters: ambient
+// ones must be inheritable, and the bounding set bounds what becomes so.
+func (rs *restarter) setSets(r *reborn, t *task, now, then *image.Creds) error {
+	prctl := func(option, a, b uint64) error {
+		_, err := t.call(sysPrctl, option, a, b, 0, 0)
+		return err
+	}
+	dropped := now.Bounding &^ then.Bounding
+	if dropped != 0 || then.Ambient != now.Ambient || then.Securebits != rs.securebits {
+		all := *now
+		all.Effective, all.Inheritable = now.Permitted, then.Inheritable
+		if err := r.setCaps(t, &all); err != nil {
+			return err
+		}
+	}
+	if now.Ambient != 0 {
+		if err := prctl(prCapAmbient, ambientClear, 0); err != nil {
+			return err
+		}
+	}
+	for c := uint64(0); c < 64; c++ {
+		if then.Ambient>>c&1 != 0 {
+			if err := prctl(prCapAmbient, ambientRaise, c); err != nil {
+				return fmt.Errorf("ambient capability %d: %w", c, err)
+			}
+		}
+	}
+	for c := uint64(0); c < 64; c++ {
+		if dropped>>c&1 != 0 {
+			if err := prctl(prCapbsetDrop, c, 0); err != nil {
+				return fmt.Errorf("bounding capability %d: %w", c, err)
+			}
+		}
+	}
+	switch {
+	case then.Securebits == rs.securebits:
+	case (then.Securebits^rs.securebits)&^secKeepCaps == 0:
+		if err := prctl(prSetKeepcaps, uint64(then.Securebits&secKeepCaps)/secKeepCaps, 0); err != nil {
+			return err
+		}
+	default:
+		if err := prctl(prSetSecurebit, uint64(then.Securebits), 0); err != nil {
+			return fmt.Errorf("securebits %#x: %w", then.Securebits, err)
+		}
+	}
+	return r.setCaps(t, then)
 }
 
 // prSetKeepcaps keeps permitted capabilities when the uids change.

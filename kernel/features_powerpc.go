@@ -200,7 +200,12 @@ func (p *process) writeByCall(t *task, note regset.Note, data []byte) error {
 		if uint32(now) == word {
 			continue
 		}
-		if _, err := t.call(sysPrctl, prSetDEXCR, uint64(aspect), uint64(word&(ppc.DEXCRSet|ppc.DEXCRClear)), 0, 0); err != nil {
+		control := word & (ppc.DEXCRSet | ppc.DEXCRClear)
+		// Some need privilege, even if nothing changes.
+		if onExec := word & (ppc.DEXCRSetOnExec | ppc.DEXCRClearOnExec); onExec&uint32(now) != onExec {
+			control |= onExec
+		}
+		if _, err := t.call(sysPrctl, prSetDEXCR, uint64(aspect), uint64(control), 0, 0); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,28 @@ func saveInotify(s *saver, d *openDescriptor) error {
 	return nil
 }
 
+// watches reports whether the tree has an inotify descriptor. Then no file is
+// read that need not be: it might be one that is watched, and the program would
+// be told of it.
+func (s *saver) watches() (bool, error) {
+	for _, p := range s.tree.processes {
+		if p.zombie {
+			continue
+		}
+		fds, err := descriptors(p.pid)
+		if err != nil {
+			return false, err
+		}
+		for _, fd := range fds {
+			link, err := os.Readlink(procPath(p.pid, "fd/"+strconv.Itoa(fd)))
+			if err == nil && link == "anon_inode:inotify" {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // watchLine is a watch as fdinfo shows it.
 type watchLine struct {
 	image.Watch

@@ -105,6 +105,15 @@ func (s *saver) deletedFile(d *openDescriptor) error {
 	return nil
 }
 
+// mapAnyShared gives a mapping of what has no file its record.
+func (s *saver) mapAnyShared(p *process, a *area, v *image.VMA) error {
+	if isSegment(a) {
+		return s.mapSegment(p, a, v)
+	}
+	s.mapShared(p, a, v)
+	return nil
+}
+
 // mapShared gives a shared mapping of memory without a name its record.
 func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 	m, fresh := s.shmOf(fileID{uint64(unix.Mkdev(a.major, a.minor)), a.inode})
@@ -121,17 +130,23 @@ func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 		case strings.HasPrefix(a.name, memfdPrefix):
 			m.rec.MemFD, m.rec.Name = true, memfdName(a.name)
 			s.mappedSeals(m)
-		case a.name != anonShared && m.rec.Mode != 0:
+		case !isAnonShared(a.name) && !isSegment(a) && m.rec.Mode != 0:
 			m.rec.Path = strings.TrimSuffix(a.name, " (deleted)")
 		}
 	}
-	if end := v.Offset + v.End - v.Start; m.rec.Mode == 0 && end > m.rec.Size {
+	if end := v.Offset + v.End - v.Start; m.rec.Mode == 0 && !m.rec.Segment.Is && end > m.rec.Size {
 		m.rec.Size = end
 	}
 }
 
 // anonShared is the name that maps gives to shared anonymous memory.
 const anonShared = "/dev/zero (deleted)"
+
+// isAnonShared reports whether a name is that of shared anonymous memory, which
+// can have been given one (PR_SET_VMA_ANON_NAME).
+func isAnonShared(name string) bool {
+	return name == anonShared || strings.HasPrefix(name, "[anon_shmem:")
+}
 
 // mappedSeals notes the seals of a memfd that is mapped, and perhaps nowhere
 // open.
@@ -412,7 +427,7 @@ func isZero(b []byte) bool {
 // withoutName reports whether a shared mapping is of memory that has no name:
 // anonymous, a memfd, or a file that is deleted.
 func (s *saver) withoutName(p *process, a *area) bool {
-	if a.name == anonShared || strings.HasPrefix(a.name, memfdPrefix) {
+	if isAnonShared(a.name) || strings.HasPrefix(a.name, memfdPrefix) {
 		return true
 	}
 	if !strings.HasSuffix(a.name, " (deleted)") || !strings.HasPrefix(a.name, "/") {

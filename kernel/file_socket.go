@@ -170,7 +170,11 @@ var socketOptions = []socketOption{
 
 // of reports whether sockets of a family and protocol have an option.
 func (o *socketOption) of(rec *image.Socket) bool {
-	if o.protocol != 0 && o.protocol != rec.Protocol {
+	protocol := rec.Protocol
+	if protocol == unix.IPPROTO_MPTCP {
+		protocol = unix.IPPROTO_TCP // it has the same, as far as it has them
+	}
+	if o.protocol != 0 && o.protocol != protocol {
 		return false
 	}
 	for _, f := range o.families {
@@ -408,6 +412,10 @@ func (rs *restarter) newSocket(f *image.File, rec *image.Socket) (int, error) {
 		kind |= socketFlags(f.Flags&unix.O_NONBLOCK | rs.cloexec(f))
 	}
 	fd, err := rs.root.do(sysSocket, rec.Family, kind, rec.Protocol)
+	if rec.Protocol == unix.IPPROTO_MPTCP && (errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOPROTOOPT)) {
+		// A kernel without it, or where it is off: as the program itself does.
+		fd, err = rs.root.do(sysSocket, rec.Family, kind, unix.IPPROTO_TCP)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("socket: %w", err)
 	}

@@ -30,20 +30,25 @@ func saveInet(s *saver, k *savedSocket, own int) error {
 	case unix.SOCK_DGRAM:
 		if rec.Protocol != unix.IPPROTO_UDP && rec.Protocol != unix.IPPROTO_UDPLITE {
 			s.refuseFile(k.d, fmt.Sprintf("a datagram socket of protocol %d", rec.Protocol), "close it first")
+			return nil
 		}
-		return nil
+		return s.peekQueue(k, own)
 	case unix.SOCK_STREAM:
 	default:
 		s.refuseFile(k.d, "a raw socket", "close it first")
 		return nil
 	}
-	if rec.Protocol != unix.IPPROTO_TCP {
+	if rec.Protocol != unix.IPPROTO_TCP && rec.Protocol != unix.IPPROTO_MPTCP {
 		s.refuseFile(k.d, fmt.Sprintf("a stream socket of protocol %d", rec.Protocol), "close it first")
 		return nil
 	}
 	info, err := unix.GetsockoptTCPInfo(own, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return fmt.Errorf("state of a TCP socket: %w", err)
+	}
+	if rec.Protocol == unix.IPPROTO_MPTCP && info.State != tcpListen && info.State != tcpClose {
+		s.refuseFile(k.d, "a connection of Multipath TCP, which cannot be told where to go on", "close it first, or let the program use plain TCP")
+		return nil
 	}
 	switch info.State {
 	case tcpListen:
@@ -506,6 +511,9 @@ func (rs *restarter) inetListener(rec *image.Socket) *image.File {
 
 // finishInet sends again what was on its way within the tree.
 func (rs *restarter) finishInet(f *image.File, rec *image.Socket) error {
+	if rec.Type == unix.SOCK_DGRAM {
+		return rs.resendDatagrams(rec)
+	}
 	if rec.Type != unix.SOCK_STREAM || rec.State != image.Connected || rec.Peer == 0 {
 		return nil
 	}

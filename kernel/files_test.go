@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -346,6 +347,18 @@ assert (w2, 0x200) in [struct.unpack("iI", got[k:k+8]) for k in range(0, len(got
 os.unlink(d + "/a dir/new")
 print("ok")
 `},
+	{"inotify of what is mapped", `
+d = tempfile.mkdtemp()
+f = open(d + "/file", "w+b"); f.write(b"x" * 4096); f.flush()
+m = mmap.mmap(f.fileno(), 4096)
+i = call("inotify_init1", os.O_NONBLOCK)
+call("inotify_add_watch", i, d.encode(), 0xfff)
+ready()
+same(m[:], b"x" * 4096)
+os.unlink(d + "/file")
+assert os.read(i, 4096)
+print("ok")
+`},
 	{"locks", `
 d = tempfile.mkdtemp()
 def file(name, flags=os.O_RDWR | os.O_CREAT): return os.open(d + "/" + name, flags, 0o600)
@@ -392,6 +405,10 @@ if os.fork() == 0:
 same(os.wait()[1], 0)
 print("ok")
 `},
+	{"leases", `
+fd, name = tempfile.mkstemp(); fcntl.fcntl(fd, 1024, fcntl.F_WRLCK)
+ready(); same(fcntl.fcntl(fd, 1025), fcntl.F_WRLCK); os.unlink(name); print("ok")
+`},
 	{"POSIX message queue", `
 name = b"/cr-test-%d" % os.getpid()
 rt = ctypes.CDLL("librt.so.1", use_errno=True)
@@ -413,7 +430,7 @@ func TestFilesKilled(t *testing.T) {
 	for _, c := range killCases {
 		c := c
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "inotify" {
+			if strings.HasPrefix(c.name, "inotify") {
 				needs(t, "CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH)
 			}
 			killAndRestart(t, c.script)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,8 @@ type process struct {
 	undoAt  uint64 // undoPlace, once it is known
 	noUndo  bool   // it is known that there is none
 	zombie  bool
+
+	filesOf, fsOf *process // the parent, if it has the same descriptors, working directory
 }
 
 func (p *process) leader() *task { return p.tasks[0] }
@@ -32,7 +35,6 @@ type tree struct {
 	processes []*process
 	tasks     map[int]*task // by tid
 	options   uintptr       // of ptrace, beyond freezeOptions
-	running   []*task       // tasks that are new, or had to run on after they were stopped
 }
 
 // freezeOptions: every thread and child that a task makes before it stops is
@@ -57,30 +59,52 @@ func freezeWith(root int, descendants bool, options uintptr) (*tree, error) {
 }
 
 func (t *tree) freeze(root int, descendants bool) error {
+	began := time.Now()
 	for {
 		pids, err := members(root, descendants)
 		if err != nil {
 			return err
 		}
-		fresh, err := t.seizeAll(pids, root)
+		alone, err := t.leftAlone(pids)
 		if err != nil {
 			return err
 		}
-		if len(fresh) == 0 {
+		fresh, err := t.seizeAll(pids, root, alone)
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 && len(alone) == 0 {
 			return t.group(pids, root)
+		}
+		if len(alone) > 0 {
+			if time.Since(began) > vforkPatience {
+				return vforkRefused(alone)
+			}
+			time.Sleep(time.Millisecond)
 		}
 		for len(fresh) > 0 {
 			next := fresh[0]
 			fresh = fresh[1:]
-			err := t.awaitStop(next)
-			fresh = append(fresh, t.running...)
-			t.running = nil
+			born, err := t.awaitStop(next)
 			if errors.Is(err, errGone) {
 				delete(t.tasks, next.tid)
 				continue
 			}
+			if errors.Is(err, errVfork) {
+				if err := t.letVfork(next, born[len(born)-1:]); err != nil {
+					return err
+				}
+				born, err = born[:len(born)-1], nil
+			}
 			if err != nil {
 				return err
+			}
+			for _, tid := range born {
+				if _, known := t.tasks[tid]; !known {
+					c := &task{tid: tid}
+					t.tasks[tid] = c
+					fresh = append(fresh, c)
+				}
 			}
 		}
 	}
@@ -105,8 +129,9 @@ func members(root int, descendants bool) ([]int, error) {
 	return list, nil
 }
 
-// seizeAll begins to trace and to stop those tasks that are not traced yet.
-func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
+// seizeAll begins to trace and to stop those tasks that are not traced yet, but
+// for some.
+func (t *tree) seizeAll(pids []int, root int, alone map[int]bool) (fresh []*task, err error) {
 	for _, pid := range pids {
 		tids, err := threads(pid)
 		if errors.Is(err, unix.ESRCH) && pid != root {
@@ -116,7 +141,7 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 			return fresh, err
 		}
 		for _, tid := range tids {
-			if _, known := t.tasks[tid]; known {
+			if _, known := t.tasks[tid]; known || alone[tid] {
 				continue
 			}
 			s, err := readStatus(tid)
@@ -145,47 +170,42 @@ func (t *tree) seizeAll(pids []int, root int) (fresh []*task, err error) {
 }
 
 // awaitStop waits until a task has stopped, outside of any system call that it
-// might have been in. Tasks that it makes meanwhile are traced, and will stop
-// too.
-func (t *tree) awaitStop(c *task) error {
+// might have been in. It returns the tids of the tasks that it has made
+// meanwhile: they are traced, and will stop too. If the last of them was made by
+// vfork, the error is errVfork.
+func (t *tree) awaitStop(c *task) (born []int, err error) {
 	for {
-		ws, err := t.waitStop(c)
+		ws, err := waitTask(c.tid)
 		if err != nil {
-			return err
+			return born, err
 		}
 		deliver := uintptr(0)
 		// Any other stop takes the place of the one that was asked for.
 		if stopEvent(ws) != eventStop {
 			if err := interrupt(c.tid); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("stop pid %d: %w", c.tid, err)
+				return born, fmt.Errorf("stop pid %d: %w", c.tid, err)
 			}
 		}
 		switch event := stopEvent(ws); event {
 		case eventStop:
 			c.stopped = true
-			return nil
+			return born, nil
 		case 0:
-			// A signal came first: it is delivered.
+			// A signal came first: it is delivered, the stop is still to come.
 			deliver = uintptr(ws.StopSignal())
 		default:
-			t.born(c)
+			var child uintptr
+			if err := ptrace(unix.PTRACE_GETEVENTMSG, c.tid, 0, uintptr(unsafe.Pointer(&child))); err == nil {
+				born = append(born, int(child))
+				if event == unix.PTRACE_EVENT_VFORK {
+					return born, errVfork
+				}
+			}
 		}
 		if err := ptrace(unix.PTRACE_CONT, c.tid, 0, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("resume pid %d: %w", c.tid, err)
+			return born, fmt.Errorf("resume pid %d: %w", c.tid, err)
 		}
 	}
-}
-
-// born notes the task that another one has just made, which is traced.
-func (t *tree) born(maker *task) {
-	var tid uintptr
-	err := ptrace(unix.PTRACE_GETEVENTMSG, maker.tid, 0, uintptr(unsafe.Pointer(&tid)))
-	if err != nil || t.tasks == nil || t.tasks[int(tid)] != nil {
-		return
-	}
-	c := &task{tid: int(tid)}
-	t.tasks[c.tid] = c
-	t.running = append(t.running, c)
 }
 
 // group sorts the stopped tasks into processes.
@@ -245,7 +265,13 @@ func (t *tree) thaw() error {
 		if !c.stopped {
 			// It was seized but has not stopped: only a stopped task can be
 			// detached from.
-			if err := t.awaitStop(c); err != nil {
+			born, err := t.awaitStop(c)
+			for _, tid := range born {
+				if _, known := t.tasks[tid]; !known {
+					_ = letGo(tid) // it may have ended
+				}
+			}
+			if c.stopped = err == nil || errors.Is(err, errVfork); !c.stopped {
 				continue
 			}
 		}

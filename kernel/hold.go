@@ -20,6 +20,9 @@ func (t *task) hold() error {
 	if err := t.note(); err != nil {
 		return err
 	}
+	if err := t.holdDispatch(); err != nil {
+		return err
+	}
 	return t.setSigmask(allSignals)
 }
 
@@ -59,6 +62,11 @@ func (t *task) release() error {
 	}
 	if err := t.settle(t.kept); err != nil {
 		return err
+	}
+	if t.dispatch.Mode != 0 {
+		if err := t.setDispatch(t.dispatch); err != nil {
+			return err
+		}
 	}
 	return t.setSigmask(t.mask)
 }

@@ -313,7 +313,8 @@ func holdCaller(tid int) (*task, error) {
 	if err := interrupt(tid); err != nil {
 		return nil, err
 	}
-	return t, new(tree).awaitStop(t)
+	_, err := new(tree).awaitStop(t)
+	return t, err
 }
 
 // inCall reports whether a stopped task is still in the call that a

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"cr/image"
@@ -38,6 +37,10 @@ type LaunchOptions struct {
 	// were, in a time namespace. It takes NamespacePIDs.
 	KeepClocks bool
 
+	// Ready is called when all tasks are as they were, before any of them runs.
+	// If it fails so does the restart.
+	Ready func(*Restarted) error
+
 	// Files are the descriptors 0, 1, ... of the new processes, which stand in
 	// for those that led out of the checkpointed tree.
 	Files []*os.File
@@ -46,9 +49,15 @@ type LaunchOptions struct {
 // Restarted is a running tree that Restart has made.
 type Restarted struct {
 	PID      int // of the root process, as this program sees it
+	Tasks    int // threads of all processes
 	Listener int // seccomp listener whose calls this program shall serve; -1 if there is none
 
-	init   int      // pid of the init of the pid namespace; 0 if there is none
+	// Foreground is the process group that was in the foreground of the
+	// terminal, as this program sees it; 0 if there was none.
+	Foreground int
+
+	Init int // pid of the init of the pid namespace, with which all of them end; 0 if there is none
+
 	report *os.File // where init tells of processes that have ended
 	root   uint32   // pid of the root process in the namespace
 	order  binary.ByteOrder
@@ -79,6 +88,7 @@ type launcher struct {
 	options LaunchOptions
 	made    *Restarted
 	stub    int   // pid; 0 if it is not running
+	third   int   // where the descriptor is that shall be reportFD; 0 if there is none
 	init    *task // of the pid namespace: stopped until all else runs; nil if there is none
 }
 
@@ -92,16 +102,20 @@ func (l *launcher) launch() error {
 	}
 	l.rs.tree = t
 	p := t.processes[0]
+	// What is half made ends with this program; children inherit the option.
+	if err := ptrace(unix.PTRACE_SETOPTIONS, l.stub, 0, freezeOptions|optExitKill); err != nil {
+		return fmt.Errorf("trace the stub: %w", err)
+	}
 	if err := p.leader().hold(); err != nil {
 		return err
 	}
 	if p.mem, err = openMemory(p.pid); err != nil {
 		return err
 	}
-	if l.options.KeepClocks && l.made.init == 0 {
+	if l.options.KeepClocks && l.made.Init == 0 {
 		return fmt.Errorf("clocks that go on take a pid namespace whose init is not of the image: %w", unix.EOPNOTSUPP)
 	}
-	if l.made.init != 0 {
+	if l.made.Init != 0 {
 		if p, err = l.splitInit(p); err != nil {
 			return err
 		}
@@ -116,6 +130,20 @@ func (l *launcher) launch() error {
 	}
 	if err := l.rs.restart(p); err != nil {
 		return err
+	}
+	l.made.Tasks = len(l.rs.img.Tasks)
+	for _, r := range l.rs.list {
+		if group := l.rs.img.Header.Foreground; group != 0 && r.rec.PGID == group {
+			var err error
+			if l.made.Foreground, err = unix.Getpgid(r.pid); err != nil {
+				return err
+			}
+		}
+	}
+	if l.options.Ready != nil {
+		if err := l.options.Ready(l.made); err != nil {
+			return err
+		}
 	}
 	if err := l.rs.tree.thaw(); err != nil {
 		return err
@@ -141,9 +169,9 @@ func (l *launcher) start() error {
 		return err
 	}
 	defer f.Close()
-	// The child's descriptors are made of Files: the stub's must lie above.
-	const above = 64
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, above)
+	files := append([]*os.File(nil), l.options.Files...)
+	// The child's descriptors are made of files: the stub's must lie above.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, len(files)+64)
 	if err != nil {
 		return err
 	}
@@ -151,19 +179,24 @@ func (l *launcher) start() error {
 	// Until it is traced, the stub dies with this thread by that; from then on
 	// by optExitKill.
 	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	attr := &os.ProcAttr{Env: []string{}, Files: l.options.Files, Sys: sys}
+	attr := &os.ProcAttr{Env: []string{}, Sys: sys}
 	if l.options.PIDs == NamespacePIDs && img.Header.Root != 1 {
-		for len(attr.Files) < reportFD {
-			attr.Files = append(attr.Files, nil)
-		}
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
 		}
 		defer w.Close()
 		l.made.report = r
-		attr.Files = append(attr.Files[:reportFD:reportFD], w)
+		for len(files) <= reportFD {
+			files = append(files, nil)
+		}
+		if files[reportFD] != nil {
+			l.third = len(files)
+			files = append(files, files[reportFD])
+		}
+		files[reportFD] = w
 	}
+	attr.Files = files
 	if l.options.PIDs == NamespacePIDs {
 		attr.Sys.Cloneflags = unix.CLONE_NEWPID
 		if os.Geteuid() != 0 {
@@ -191,7 +224,7 @@ func (l *launcher) start() error {
 	}
 	l.stub = p.Pid
 	if l.made.report != nil {
-		l.made.init = p.Pid
+		l.made.Init = p.Pid
 	}
 	return nil
 }
@@ -246,11 +279,16 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		return nil, err
 	}
 	l.rs.tree = &tree{processes: []*process{root}, tasks: map[int]*task{c.tid: c}}
-	for _, call := range []struct {
+	type call struct {
 		nr   sysno
 		args []uint64
-	}{{sysMunmap, []uint64{scratch, scratchSize}}, {sysClose, []uint64{reportFD}}} {
-		if _, err := c.call(call.nr, call.args...); err != nil {
+	}
+	calls := []call{{sysMunmap, []uint64{scratch, scratchSize}}, {sysClose, []uint64{reportFD}}}
+	if l.third != 0 {
+		calls = append(calls, call{sysDup3, []uint64{uint64(l.third), reportFD, 0}}, call{sysClose, []uint64{uint64(l.third)}})
+	}
+	for _, k := range calls {
+		if _, err := c.call(k.nr, k.args...); err != nil {
 			return nil, err
 		}
 	}
@@ -266,11 +304,7 @@ func (p *process) outlive() error {
 // giveCalls makes a process install the filter that gives it and its
 // descendants the calls, and takes the listener.
 func (l *launcher) giveCalls(p *process) error {
-	program, err := Filter(hostCalls)
-	if err != nil {
-		return err
-	}
-	raw, err := bpf.Assemble(program)
+	program, err := callsProgram()
 	if err != nil {
 		return err
 	}
@@ -278,23 +312,8 @@ func (l *launcher) giveCalls(p *process) error {
 		return err
 	}
 	t := p.leader()
-	order, lay := t.abi.Order(), layoutOf(t.abi)
-	const filterAt = 64
-	b := make([]byte, filterAt+8*len(raw))
-	order.PutUint16(b, uint16(len(raw))) // struct sock_fprog
-	lay.putLong(b, 1, p.scratch+filterAt)
-	for i, r := range raw {
-		at := b[filterAt+8*i:]
-		order.PutUint16(at, r.Op)
-		at[2], at[3] = r.Jt, r.Jf
-		order.PutUint32(at[4:], r.K)
-	}
-	if err := p.mem.write(p.scratch, b); err != nil {
-		return err
-	}
 	install := func() (uint64, error) {
-		return t.call(sysSeccomp, unix.SECCOMP_SET_MODE_FILTER,
-			unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, p.scratch)
+		return l.rs.installProgram(p, t, program, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	}
 	fd, err := install()
 	if errors.Is(err, unix.EACCES) {
@@ -325,12 +344,12 @@ func (l *launcher) giveCalls(p *process) error {
 // abandon ends what was started.
 func (l *launcher) abandon() {
 	if l.stub != 0 {
-		unix.Kill(l.stub, unix.SIGKILL)
-		if l.made.init != 0 && l.made.PID != 0 {
-			// A traced task is reaped by its tracer before init can end.
-			unix.Kill(l.made.PID, unix.SIGKILL)
-			unix.Wait4(l.made.PID, nil, unix.WALL, nil)
+		// A traced task is reaped by its tracer before init can end.
+		if t := l.rs.tree; t != nil {
+			_ = t.kill() // they may have ended
+			_ = t.thaw()
 		}
+		unix.Kill(l.stub, unix.SIGKILL)
 		unix.Wait4(l.stub, nil, unix.WALL, nil)
 	}
 	if l.made.report != nil {
@@ -343,10 +362,21 @@ func (l *launcher) abandon() {
 
 // Wait waits for the root process to end and gives its wait status.
 func (m *Restarted) Wait() (unix.WaitStatus, error) {
-	if m.init == 0 {
+	for {
+		ws, err := m.WaitStop()
+		if err != nil || !ws.Stopped() {
+			return ws, err
+		}
+	}
+}
+
+// WaitStop waits for the root process to end or to stop, and gives its wait
+// status.
+func (m *Restarted) WaitStop() (unix.WaitStatus, error) {
+	if m.Init == 0 {
 		var ws unix.WaitStatus
 		for {
-			_, err := unix.Wait4(m.PID, &ws, 0, nil)
+			_, err := unix.Wait4(m.PID, &ws, unix.WUNTRACED, nil)
 			if !errors.Is(err, unix.EINTR) {
 				return ws, err
 			}
@@ -354,7 +384,12 @@ func (m *Restarted) Wait() (unix.WaitStatus, error) {
 	}
 	var b [8]byte
 	for {
-		if _, err := io.ReadFull(m.report, b[:]); err != nil {
+		_, err := io.ReadFull(m.report, b[:])
+		if errors.Is(err, io.EOF) {
+			// Init was killed before it could tell, and all others by that.
+			return unix.WaitStatus(unix.SIGKILL), nil
+		}
+		if err != nil {
 			return 0, fmt.Errorf("the namespace ended before process %d told its status: %w", m.root, err)
 		}
 		if m.order.Uint32(b[:]) == m.root {

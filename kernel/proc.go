@@ -70,6 +70,7 @@ type status struct {
 	sigCgt     uint64
 	seccomp    int
 	filters    int
+	locked     int // VmLck, in KiB
 	kthread    bool
 	creds      image.Creds
 }
@@ -132,6 +133,8 @@ func readStatus(pid int) (*status, error) {
 			s.sigIgn = hex(v)
 		case "SigCgt":
 			s.sigCgt = hex(v)
+		case "VmLck":
+			s.locked = num(strings.TrimSuffix(v, " kB"))
 		case "Seccomp":
 			s.seccomp = num(v)
 		case "Seccomp_filters":

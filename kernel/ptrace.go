@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cr/cpu"
+	"cr/image"
 	"cr/regset"
 )
 
@@ -31,6 +32,7 @@ const (
 	optTraceClone      = 8
 	optExitKill        = 1 << 20
 	ptraceSetOptions   = 0x4200
+	optSuspendSeccomp  = 1 << 21
 	erestartRestartblk = 516
 )
 
@@ -56,6 +58,8 @@ type task struct {
 	mask               uint64
 	cpu                *regset.State // in the image that is being made
 	kept               []byte        // what else system calls change: NT_PPC_PPR
+	dispatch           image.Dispatch
+	suspended          bool // its seccomp filters are put off
 }
 
 // step is called before each request to a traced task, and before each change

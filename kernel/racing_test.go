@@ -199,7 +199,7 @@ func TestKilledMeanwhile(t *testing.T) {
 		switch {
 		case err == nil:
 			whole++
-		case errors.Is(err, unix.ESRCH), errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, unix.ESRCH), errors.Is(err, os.ErrNotExist), errors.Is(err, io.EOF):
 			gone++
 		default:
 			require.NoError(t, err, "round %d", i)

@@ -62,10 +62,65 @@ if child == 0:
 os.wait(); os.close(r)
 sys.stdin.readline()`, `descriptor 3 anon_inode:\[eventpoll\]: it looks at an open file, once descriptor 4, that no process has open any more`},
 	{"pidfd of a process outside", `f = os.pidfd_open(os.getppid()); ready()`, `descriptor 3 .*: it refers to process \d+, which is not among those to save`},
-	{"System V shared memory", `
+	{"System V shared memory that others have attached", `
 i = call("shmget", 0, 4096, 0o600 | 0o1000)
 libc.shmat.restype = ctypes.c_void_p; libc.shmat(i, None, 0); call("shmctl", i, 0, None)
-ready()`, `mapping .*/SYSV.*: System V shared memory`},
+r, w = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid(); os.close(w); print("ready", flush=True); os.read(r, 1); os._exit(0)
+    os._exit(0)
+os.wait(); os.close(r)
+sys.stdin.readline()`, `mapping .*/SYSV.*: System V shared memory that processes outside have attached 1 times`},
+	{"System V semaphores with SEM_UNDO", `
+s = call("semget", 0, 1, 0o1600); op = ctypes.create_string_buffer(struct.pack("Hhh", 0, 1, 0x1000)); call("semop", s, op, 1)
+try: ready()
+except AssertionError: call("semctl", s, 0, 0)`, `semaphore 0 of set \d+: it has used it last, perhaps with SEM_UNDO`},
+	{"UTS namespace", `call("unshare", 0x04000000); ready()`, `namespace ns/uts: it is in another UTS namespace than this program`},
+	{"mount namespace", `call("unshare", 0x00020000); ready()`, `namespace ns/mnt: it is in another mount namespace`},
+	{"network namespace", `call("unshare", 0x40000000); ready()`, `namespace ns/net: it is in another network namespace`},
+	{"IPC namespace", `call("unshare", 0x08000000); ready()`, `namespace ns/ipc: it is in another IPC namespace`},
+	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace than this program`},
+	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: it is in another pid namespace`},
+	{"user namespace of a child", `
+p = os.fork()
+if p == 0:
+    call("unshare", 0x10000000); ready()
+os.wait()`, `namespace ns/user: it is in another user namespace than the root of the tree`},
+	{"seccomp filter with a listener", `
+libc.prctl(38, 1, 0, 0, 0); code = ctypes.create_string_buffer(struct.pack("HBBIHBBIHBBIHBBI", 0x20, 0, 0, 0, 0x15, 0, 1, 319, 6, 0, 0, 0x7fc00000, 6, 0, 0, 0x7fff0000))
+p = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 4, ctypes.addressof(code))); f = libc.syscall(317, 1, 8, p); assert f >= 0
+ready()`, `a seccomp filter of it asks another program \(SECCOMP_RET_USER_NOTIF\)`},
+	{"timer of the CPU time of one of several threads", `
+import threading
+ev = ctypes.create_string_buffer(struct.pack("Qii", 0, 10, 0), 64); i = ctypes.c_int(); call("timer_create", 3, ev, ctypes.byref(i))
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start(); ready()`, `timer 0: a timer of the CPU time of a thread`},
+	{"shared memory without CLONE_THREAD", `
+stack = mmap.mmap(-1, 1 << 20); at = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + (1 << 20) - 64
+wait = libc.pause
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+p = libc.clone(ctypes.cast(wait, ctypes.c_void_p), at, 0x100 | 17, None); assert p > 0
+try: ready()
+finally: os.kill(p, 9)`, `process: it shares its memory with pid \d+ \(clone, vfork\)`},
+	{"thread with a working directory of its own", `
+import threading
+up = threading.Event()
+def run(): call("unshare", 0x200); up.set(); time.sleep(9)
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has a working directory of its own \(unshare\)`},
+	{"thread with descriptors of its own", `
+import threading
+up = threading.Event()
+def run(): call("unshare", 0x400); up.set(); time.sleep(9)
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has descriptors of its own \(unshare\)`},
+	{"huge pages", `
+libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 1 << 21, 3, 0x40022, -1, 0)
+if m == 2**64 - 1: skip("there are no huge pages")
+ready()`, `mapping .*: it is of huge pages`},
+	{"protection key", `
+libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 4096, 3, 0x22, -1, 0); k = libc.pkey_alloc(0, 0)
+if k < 0: skip("the machine has no protection keys")
+assert libc.pkey_mprotect(ctypes.c_void_p(m), 4096, 3, k) == 0; ready()`, `mapping .*: it has protection key 1`},
+	{"deleted working directory", `d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); ready()`, `working directory /.*: it is deleted`},
 	{"output of a pseudoterminal that was not read", `
 m, s = os.openpty(); os.write(s, b"x"); time.sleep(0.2)
 ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},
@@ -74,6 +129,8 @@ ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},
 // refusedNeeds are the capabilities that some of them take.
 var refusedNeeds = map[string]uint{
 	"raw socket": unix.CAP_NET_RAW, "packet socket": unix.CAP_NET_RAW, "fanotify": unix.CAP_SYS_ADMIN,
+	"UTS namespace": unix.CAP_SYS_ADMIN, "mount namespace": unix.CAP_SYS_ADMIN, "network namespace": unix.CAP_SYS_ADMIN, "IPC namespace": unix.CAP_SYS_ADMIN,
+	"time namespace for children": unix.CAP_SYS_ADMIN, "pid namespace for children": unix.CAP_SYS_ADMIN, "seccomp filter with a listener": unix.CAP_SYS_ADMIN,
 	"userfaultfd": unix.CAP_SYS_PTRACE, "performance counter": unix.CAP_PERFMON, "BPF map": unix.CAP_BPF,
 }
 

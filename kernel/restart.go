@@ -43,6 +43,7 @@ type reborn struct {
 	insn   uint64         // in the trampoline
 	exe    int            // descriptor of the program file in the task; -1
 	cwd    int            // descriptor of the working directory
+	root   int            // descriptor of the root directory; 0 if it stays
 	others []*task        // threads that the process had before
 	fds    []int          // descriptors that are open at the start
 	limits []image.Limit  // at the start
@@ -63,8 +64,11 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	ownProcess bool // the root process is of our making, not a caller
-	ownUsers   bool // the processes are in a user namespace of their own, with one user
+	securebits uint32  // of the process that all are made from
+	segments   []int32 // System V shared memory that was made
+	doomed     []int32 // that goes with its last mapping
+	ownProcess bool    // the root process is of our making, not a caller
+	ownUsers   bool    // the processes are in a user namespace of their own, with one user
 	fileRestarter
 }
 
@@ -210,6 +214,12 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.mayBecome(p); err != nil {
 		return err
 	}
+	if err := rs.mayHaveFilters(p); err != nil {
+		return err
+	}
+	if err := rs.trySettings(); err != nil {
+		return err
+	}
 	if err := rs.stageFiles(); err != nil {
 		return err
 	}
@@ -235,6 +245,9 @@ func (rs *restarter) stage(p *process) error {
 		if err := rs.stageThreads(r); err != nil {
 			return err
 		}
+	}
+	if err := rs.removeSegments(rs.doomed); err != nil {
+		return err
 	}
 	return rs.stageLate()
 }
@@ -350,6 +363,9 @@ func (rs *restarter) undoMemory(r *reborn) error {
 	if r.scratch == 0 {
 		return nil
 	}
+	if err := rs.removeSegments(rs.segments); err != nil {
+		return err
+	}
 	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
 	return err
 }
@@ -406,6 +422,11 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 // mayBecome checks by the process's own authority what commit will need:
 // credentials, limits, root directory.
 func (rs *restarter) mayBecome(p *process) error {
+	bits, err := p.leader().call(sysPrctl, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	rs.securebits = uint32(bits)
 	for _, rec := range rs.img.Processes {
 		if rec.State == image.Zombie {
 			continue
@@ -416,6 +437,9 @@ func (rs *restarter) mayBecome(p *process) error {
 			}
 		}
 		if err := rs.mayHaveLimits(p, rec); err != nil {
+			return err
+		}
+		if err := rs.mayHaveRoot(p, rec); err != nil {
 			return err
 		}
 	}

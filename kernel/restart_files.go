@@ -318,6 +318,9 @@ func (rs *restarter) stagePlaces(r *reborn) error {
 	if r.cwd, err = r.openPath(rs.img.FS(r.rec.FS).Cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("working directory %w", err)
 	}
+	if err = rs.stageRoot(r); err != nil {
+		return err
+	}
 	if r.mm.Exe == 0 {
 		return nil
 	}
@@ -431,13 +434,27 @@ func (r *reborn) closeRange(list []int) error {
 	return nil
 }
 
-// commitFiles gives a process its descriptors.
-func (rs *restarter) commitFiles(r *reborn) error {
+// commitPlaces gives a process its root and working directory.
+func (rs *restarter) commitPlaces(r *reborn) error {
+	if err := r.commitRoot(); err != nil {
+		return err
+	}
 	if _, err := r.do(sysFchdir, r.cwd); err != nil {
 		return err
 	}
-	if _, err := r.do(sysUmask, rs.img.FS(r.rec.FS).Umask); err != nil {
-		return err
+	_, err := r.do(sysUmask, rs.img.FS(r.rec.FS).Umask)
+	return err
+}
+
+// commitFiles gives a process its descriptors.
+func (rs *restarter) commitFiles(r *reborn) error {
+	for _, o := range rs.list {
+		if o == r {
+			break
+		}
+		if o.rec.Files == r.rec.Files {
+			return nil // it shares its table with one that has them
+		}
 	}
 	table := rs.img.Table(r.rec.Files)
 	if err := rs.placeFiles(r, table); err != nil {

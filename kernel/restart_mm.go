@@ -123,11 +123,22 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 	if at != s.at {
 		return fmt.Errorf("the kernel mapped it at %#x instead: %w", at, unix.ENOMEM)
 	}
+	return r.advise(s)
+}
+
+// advise gives a mapping that has been made the flags and the name that it had.
+func (r *reborn) advise(s *stagedVMA) error {
+	t := r.leader()
+	length := s.End - s.Start
 	for _, a := range advices {
 		if s.Flags&a.flag == 0 {
 			continue
 		}
-		if _, err := t.call(sysMadvise, s.at, length, a.advice); err != nil {
+		_, err := t.call(sysMadvise, s.at, length, a.advice)
+		if errors.Is(err, unix.EINVAL) && s.Flags&a.flag&aboutSpeed != 0 {
+			continue // the kernel knows no huge pages, or merges none
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -137,6 +148,25 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 			lock = 1 // MLOCK_ONFAULT
 		}
 		if _, err := t.call(sysMlock2, s.at, length, lock); err != nil {
+			return err
+		}
+	}
+	return r.nameArea(s)
+}
+
+// aboutSpeed are flags that a kernel may not know, and a program not notice.
+const aboutSpeed = image.VMAHugePage | image.VMANoHugePage | image.VMAMergeable
+
+// nameArea gives anonymous memory the name that it had (PR_SET_VMA_ANON_NAME),
+// on kernels that know such names.
+func (r *reborn) nameArea(s *stagedVMA) error {
+	name := strings.TrimSuffix(s.Name, "]")
+	for _, prefix := range []string{"[anon:", "[anon_shmem:"} {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		_, err := r.do(sysPrctl, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, s.at, s.End-s.Start, append([]byte(name[len(prefix):]), 0))
+		if !errors.Is(err, unix.EINVAL) {
 			return err
 		}
 	}
@@ -181,6 +211,13 @@ func (rs *restarter) stageShms() error {
 		if err != nil {
 			return err
 		}
+		if shm.Segment.Is {
+			if err := rs.stageSegment(shm, at); err != nil {
+				return err
+			}
+			rs.shms[shm.ID] = at
+			continue
+		}
 		if _, err := rs.root.leader().mmap(at, shm.Size, unix.PROT_READ|unix.PROT_WRITE,
 			unix.MAP_SHARED|unix.MAP_ANONYMOUS|mapFixedNoReplace, -1, 0); err != nil {
 			return err
@@ -202,8 +239,10 @@ func (rs *restarter) mapShm(r *reborn, s *stagedVMA) error {
 		return err
 	}
 	s.mapped = true
-	_, err := t.call(sysMprotect, s.at, length, uint64(s.Prot))
-	return err
+	if _, err := t.call(sysMprotect, s.at, length, uint64(s.Prot)); err != nil {
+		return err
+	}
+	return r.advise(s)
 }
 
 // vdsoPlan says what becomes of the vdso. The kernel's own must stay mapped

@@ -131,11 +131,12 @@ func (rs *restarter) mapShmFile(r *reborn, s *stagedVMA, m *stagedShm) error {
 		return err
 	}
 	s.mapped = true
-	if fd == m.fd {
-		return nil
+	if fd != m.fd {
+		if _, err := t.call(sysClose, uint64(fd)); err != nil {
+			return err
+		}
 	}
-	_, err := t.call(sysClose, uint64(fd))
-	return err
+	return r.advise(s)
 }
 
 // fillShm writes contents of shared memory.

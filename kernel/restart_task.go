@@ -16,24 +16,68 @@ func (rs *restarter) commit() error {
 	if err := rs.commitZombies(); err != nil {
 		return err
 	}
+	// What needs staged descriptors or paths comes first, for all processes: they
+	// can share a table of descriptors.
+	if err := rs.commitSteps([]commitStep{
+		{"threads", rs.commitThreads},
+		{"memory", rs.commitMemory},
+		{"address space", rs.commitMM},
+		{"process files", rs.commitProcessFiles},
+		{"directories", rs.commitPlaces},
+	}); err != nil {
+		return err
+	}
+	return rs.commitSteps([]commitStep{
+		{"descriptors", rs.commitFiles},
+		{"settings", rs.commitSettings},
+		{"signal actions", rs.commitSignals},
+		{"tasks", rs.commitTasks},
+		{"registers", rs.commitCPU},
+	})
+}
+
+// commitStep is a part of the commit of a process.
+type commitStep struct {
+	name string
+	do   func(*reborn) error
+}
+
+func (rs *restarter) commitSteps(steps []commitStep) error {
 	for _, r := range rs.list {
-		for _, step := range []struct {
-			name string
-			do   func(*reborn) error
-		}{
-			{"threads", rs.commitThreads},
-			{"memory", rs.commitMemory},
-			{"address space", rs.commitMM},
-			{"descriptors", rs.commitFiles},
-			{"settings", rs.commitSettings},
-			{"signal actions", rs.commitSignals},
-			{"tasks", rs.commitTasks},
-			{"registers", rs.commitCPU},
-		} {
+		for _, step := range steps {
 			if err := step.do(r); err != nil {
 				return fmt.Errorf("pid %d: %s: %w", r.pid, step.name, err)
 			}
 		}
+	}
+	return rs.allUp()
+}
+
+// allUp makes sure that there are as many tasks as the image has, and that each
+// of them is where it waits to be let go.
+func (rs *restarter) allUp() error {
+	up := 0
+	for _, r := range rs.list {
+		tids, err := threads(r.pid)
+		if err != nil {
+			return fmt.Errorf("process %d did not come up: %w", r.rec.PID, err)
+		}
+		for i, rec := range rs.img.TasksOf(r.rec) {
+			s, err := readStatus(r.tasks[i].tid)
+			if err != nil {
+				return fmt.Errorf("task %d of process %d did not come up: %w", rec.TID, r.rec.PID, err)
+			}
+			if s.state != 't' {
+				return fmt.Errorf("task %d of process %d did not come up: its state is %c", rec.TID, r.rec.PID, s.state)
+			}
+			up++
+		}
+		if n := len(rs.img.TasksOf(r.rec)); len(tids) != n {
+			return fmt.Errorf("process %d has %d tasks, not %d", r.rec.PID, len(tids), n)
+		}
+	}
+	if n := len(rs.img.Tasks); up != n {
+		return fmt.Errorf("%d tasks came up, not %d", up, n)
 	}
 	return nil
 }
@@ -172,7 +216,7 @@ func (rs *restarter) commitSignals(r *reborn) error {
 			return err
 		}
 	}
-	return nil
+	return rs.commitTimers(r)
 }
 
 // commitTasks sets what each task has set for itself.
@@ -214,7 +258,13 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := r.commitRseq(t, rec); err != nil {
 		return err
 	}
-	if err := r.commitSched(t, rec); err != nil {
+	if err := rs.commitSched(r, t, rec); err != nil {
+		return err
+	}
+	if err := r.commitMemPolicy(t, rec); err != nil {
+		return err
+	}
+	if err := rs.commitOwnSettings(t, rec, false); err != nil {
 		return err
 	}
 	if err := rs.commitCreds(r, t, rec); err != nil {
@@ -281,40 +331,22 @@ func (r *reborn) commitRseq(t *task, rec *image.Task) error {
 	return err
 }
 
-// commitSched sets nice value, policy and affinity where they differ. What the
-// task may not set it does without: it runs on all the same.
-func (r *reborn) commitSched(t *task, rec *image.Task) error {
-	var now image.Sched
-	if err := readSched(t.tid, &now); err != nil {
-		return err
-	}
-	s := rec.Sched
-	if now.Policy == s.Policy && now.Priority == s.Priority && now.Nice == s.Nice {
-		return nil
-	}
-	order := t.abi.Order()
-	b := make([]byte, 48) // struct sched_attr
-	order.PutUint32(b, uint32(len(b)))
-	order.PutUint32(b[4:], s.Policy)
-	order.PutUint32(b[16:], uint32(s.Nice))
-	order.PutUint32(b[20:], s.Priority)
-	if err := r.mem.write(r.scratch, b); err != nil {
-		return err
-	}
-	_, err := t.call(sysSchedSetattr, 0, r.scratch, 0)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return nil
-	}
-	return err
-}
-
 // commitCPU gives all tasks of a process their registers and signal masks, and
 // unmaps what was mapped for the restart.
 func (rs *restarter) commitCPU(r *reborn) error {
+	records := rs.img.TasksOf(r.rec)
+	if err := rs.commitFuture(r); err != nil {
+		return err
+	}
+	if err := rs.commitOwnSettings(r.leader(), records[0], true); err != nil {
+		return err
+	}
+	if err := rs.commitFilters(r); err != nil {
+		return err
+	}
 	if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
 		return err
 	}
-	records := rs.img.TasksOf(r.rec)
 	for i, t := range r.tasks {
 		rec := records[i]
 		if err := t.writeCPU(rs.states[rec.TID]); err != nil {
@@ -322,6 +354,11 @@ func (rs *restarter) commitCPU(r *reborn) error {
 		}
 		if err := t.settle(rs.states[rec.TID].Find(regset.PPC_PPR)); err != nil {
 			return err
+		}
+		if rec.Dispatch.Mode != 0 {
+			if err := t.setDispatch(rec.Dispatch); err != nil {
+				return err
+			}
 		}
 		if err := t.setSigmask(rec.Sigmask); err != nil {
 			return err

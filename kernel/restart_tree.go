@@ -25,6 +25,13 @@ func (rs *restarter) stageChildren(parent *reborn) error {
 		if err != nil {
 			return err
 		}
+		// A zombie refers to neither.
+		if rec.Files == maker.rec.Files {
+			flags |= unix.CLONE_FILES
+		}
+		if rec.FS == maker.rec.FS {
+			flags |= unix.CLONE_FS
+		}
 		child, err := rs.makeChild(maker, flags, rec)
 		if err != nil {
 			return fmt.Errorf("process %d: %w", rec.PID, err)
@@ -108,7 +115,7 @@ func (rs *restarter) stageGroups() error {
 		for _, r := range rs.list {
 			group := rs.ourPID(r.rec.PGID)
 			leads := r.rec.PGID == r.rec.PID
-			if group == 0 || leads != leaders || r == rs.root && !rs.ownProcess || rs.root.rec.CtlTTY && r.rec.PGID == rs.root.rec.PGID {
+			if group == 0 || leads != leaders || r == rs.root && !rs.ownProcess || r.rec.PGID == rs.root.rec.PGID && !rs.leadsGroup() {
 				continue
 			}
 			if r.rec.SID == r.rec.PID && rs.leadsSession(r) {
@@ -120,6 +127,14 @@ func (rs *restarter) stageGroups() error {
 		}
 	}
 	return nil
+}
+
+// leadsGroup reports whether the root process shall lead a process group. One
+// that did not, a member of a shell's job, stays in the group of whoever restarts
+// it if it had a terminal.
+func (rs *restarter) leadsGroup() bool {
+	rec := rs.root.rec
+	return !rec.CtlTTY || rs.ownProcess && rec.PGID == rec.PID
 }
 
 // commitZombies lets those processes end that had ended, with the status that

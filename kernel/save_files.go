@@ -164,6 +164,13 @@ func pidfdGetfd(pidfd, fd int) (int, error) {
 // descriptors saves the table of descriptors of a process and the open files
 // that they refer to.
 func (s *saver) descriptors(p *process, r *image.Process) error {
+	if p.filesOf != nil {
+		r.Files = s.img.Process(last(p.filesOf.status.nstgid)).Files
+		for _, fd := range s.img.Table(r.Files).FDs {
+			s.numbers[openNumber{p.pid, int(fd.Number)}] = fd.File
+		}
+		return nil
+	}
 	table := &image.Files{ID: s.newID()}
 	r.Files = table.ID
 	s.img.Tables = append(s.img.Tables, table)

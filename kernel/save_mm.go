@@ -67,6 +67,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		return err
 	}
 	mm.Dumpable = uint32(dumpable)
+	if err := s.futureLocks(p, mm); err != nil {
+		return err
+	}
 	s.whole = make(map[uint64]bool)
 	part := memoryPart{process: p, owner: mm.ID, whole: s.whole}
 	for i := range p.areas {
@@ -93,7 +96,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 				part.vmas = append(part.vmas, *v)
 			}
 		case image.ShmVMA:
-			s.mapShared(p, a, v)
+			if err := s.mapAnyShared(p, a, v); err != nil {
+				return err
+			}
 		}
 		mm.VMAs = append(mm.VMAs, *v)
 	}
@@ -130,15 +135,19 @@ func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
 		}
 	}
 	switch {
+	case a.pkey != 0 && a.prot != unix.PROT_EXEC:
+		// The kernel gives memory that can be executed only a key by itself.
+		s.refuse(p, "mapping", object, fmt.Sprintf("it has protection key %d", a.pkey), "give it key 0 first (pkey_mprotect)")
+		return nil, nil
 	case a.name == "[uprobes]":
 		s.refuse(p, "mapping", object, "the process is probed", "remove the uprobes")
 		return nil, nil
 	case a.inode == 0 && !a.shared:
 		v.Kind, v.Offset = image.Anon, 0
 		return v, nil
-	case strings.HasPrefix(a.name, "/SYSV"):
-		s.refuse(p, "mapping", object, "System V shared memory", "detach it first")
-		return nil, nil
+	case isSegment(a):
+		v.Kind = image.ShmVMA
+		return v, nil
 	case a.shared && s.withoutName(p, a):
 		v.Kind = image.ShmVMA
 		return v, nil

@@ -28,6 +28,10 @@ func (p *process) ask(t *task, size, arg int, nr sysno, args ...uint64) ([]byte,
 
 // fs saves the file system state of a process.
 func (s *saver) fs(p *process, r *image.Process) error {
+	if p.fsOf != nil {
+		r.FS = s.img.Process(last(p.fsOf.status.nstgid)).FS
+		return nil
+	}
 	f := &image.FS{ID: s.newID(), Umask: p.status.umask}
 	r.FS = f.ID
 	s.img.FSs = append(s.img.FSs, f)
@@ -89,11 +93,7 @@ func (s *saver) signals(p *process, r *image.Process) error {
 		}
 		r.Itimers[which] = l.itimer(b)
 	}
-	timers, err := readProc(p.pid, "timers")
-	if err == nil && len(timers) > 0 {
-		s.refuse(p, "timer", "", "POSIX timers", "not supported yet")
-	}
-	return nil
+	return s.timers(p, r)
 }
 
 // settings saves the limits of a process and what else it has set for itself.
@@ -127,7 +127,7 @@ func (s *saver) settings(p *process, r *image.Process) error {
 		return err
 	}
 	r.Subreaper = hostOrder.Uint32(b) != 0
-	return nil
+	return s.processFiles(p, r)
 }
 
 // readLimits reads the resource limits of a process: /proc/PID/limits has them
@@ -164,7 +164,7 @@ func readLimits(pid int) ([]image.Limit, error) {
 	return list, nil
 }
 
-// tasks saves the tasks of a process, but for the CPU state that is known.
+// tasks saves the tasks of a process, but for their CPU state.
 func (s *saver) tasks(p *process, r *image.Process) error {
 	for _, t := range p.tasks {
 		if err := p.borrow(t); err != nil {
@@ -190,7 +190,7 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			return err
 		}
 		r.Comm = strings.TrimSuffix(string(comm), "\n")
-		if err := s.seccomp(p, t, st); err != nil {
+		if err := s.filters(t, st, r); err != nil {
 			return err
 		}
 		pending, err := t.pendingSignals(false)
@@ -207,6 +207,9 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			return err
 		}
 		if err := readSched(t.tid, &r.Sched); err != nil {
+			return err
+		}
+		if err := s.forgetAffinity(&r.Sched); err != nil {
 			return err
 		}
 	}
@@ -250,82 +253,12 @@ func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 		return err
 	}
 	r.Creds.Securebits = uint32(bits)
-	return nil
+	if err := s.ownSettings(p, t, r); err != nil {
+		return err
+	}
+	return s.memPolicy(p, t, r)
 }
 
 // prGetTIDAddress is PR_GET_TID_ADDRESS, which golang.org/x/sys lacks on some
 // machines.
 const prGetTIDAddress = 40
-
-// confined refuses a process with a task that would be killed, or might be, by
-// the calls that it would be made to make.
-func (s *saver) confined(p *process) (refused bool, err error) {
-	for _, t := range p.tasks {
-		st, err := readStatus(t.tid)
-		if err != nil {
-			return false, err
-		}
-		if st.seccomp == 1 || st.seccomp == 2 && st.filters > 1 {
-			refused = true
-			if err := s.seccomp(p, t, st); err != nil {
-				return refused, err
-			}
-		}
-	}
-	return refused, nil
-}
-
-// seccomp refuses a task that has a seccomp filter other than the one that
-// gives it the calls.
-func (s *saver) seccomp(p *process, t *task, st *status) error {
-	switch st.seccomp {
-	case 0:
-		return nil
-	case 2:
-		if st.filters == 1 {
-			ours, err := t.underEmulation()
-			if err != nil {
-				return err
-			}
-			if ours {
-				s.img.Process(last(p.status.nstgid)).Calls = true
-				return nil
-			}
-		}
-		s.refuse(p, "task", strconv.Itoa(t.tid), fmt.Sprintf("it has %d seccomp filters", st.filters), "not supported yet")
-		return nil
-	}
-	s.refuse(p, "task", strconv.Itoa(t.tid), "it is in seccomp strict mode", "not supported yet")
-	return nil
-}
-
-// readSched reads how a task is scheduled.
-func readSched(tid int, r *image.Sched) error {
-	attr, err := unix.SchedGetAttr(tid, 0)
-	if err != nil {
-		return fmt.Errorf("pid %d: sched_getattr: %w", tid, err)
-	}
-	r.Policy = attr.Policy
-	r.Priority = attr.Priority
-	r.Nice = attr.Nice
-	mask := make([]byte, 128)
-	n, _, e := unix.Syscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)), uintptr(unsafe.Pointer(&mask[0])))
-	if e != 0 {
-		return fmt.Errorf("pid %d: sched_getaffinity: %w", tid, e)
-	}
-	r.Affinity = littleEndianMask(mask[:n])
-	return nil
-}
-
-// littleEndianMask turns a mask of longs into bytes, lowest processors first.
-func littleEndianMask(mask []byte) []byte {
-	if !hostBigEndian {
-		return mask
-	}
-	size := int(unsafe.Sizeof(uintptr(0)))
-	out := make([]byte, len(mask))
-	for i := range mask {
-		out[i] = mask[i/size*size+size-1-i%size]
-	}
-	return out
-}

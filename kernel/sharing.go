@@ -29,21 +29,33 @@ func kcmp(pid1, pid2, kind int, a, b uintptr) (int, error) {
 }
 
 // shared refuses what clone(2) can share and a restart would not share again:
-// threads that have unshared something, processes that share something.
+// threads that have unshared something, processes that share more than some.
 func (s *saver) shared(p *process) error {
 	for _, t := range p.tasks[1:] {
 		for _, k := range []struct {
 			kind int
 			what string
-		}{{kcmpFiles, "descriptors"}, {kcmpFS, "working directory"}} {
+		}{{kcmpFiles, "descriptors"}, {kcmpFS, "a working directory"}} {
 			c, err := kcmp(p.leader().tid, t.tid, k.kind, 0, 0)
 			if err != nil {
 				return err
 			}
 			if c != 0 {
-				s.refuse(p, "thread", strconv.Itoa(t.tid), "it has "+k.what+" of its own (unshare)", "not supported yet")
+				s.refuse(p, "thread", strconv.Itoa(t.tid), "it has "+k.what+" of its own (unshare)",
+					"end the thread, or run the program without")
 			}
 		}
+	}
+	return s.sharedProcesses(p)
+}
+
+// sharedProcesses finds out what a process shares with others (clone(2)): a
+// table of descriptors or a working directory with its parent, of which it can
+// be made again; all else is refused.
+func (s *saver) sharedProcesses(p *process) error {
+	parent := s.tree.find(p.status.ppid)
+	if p == s.tree.processes[0] {
+		parent = nil
 	}
 	for _, o := range s.tree.processes {
 		if o == p {
@@ -55,25 +67,31 @@ func (s *saver) shared(p *process) error {
 		for _, k := range []struct {
 			kind int
 			what string
-		}{{kcmpVM, "memory"}, {kcmpFiles, "descriptors"}, {kcmpFS, "working directory"}, {kcmpSighand, "signal handlers"}} {
+			with **process
+		}{{kcmpVM, "memory", nil}, {kcmpFiles, "descriptors", &p.filesOf}, {kcmpFS, "working directory", &p.fsOf}, {kcmpSighand, "signal handlers", nil}} {
 			c, err := kcmp(o.leader().tid, p.leader().tid, k.kind, 0, 0)
 			if err != nil {
 				return err
 			}
-			if c == 0 {
-				s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid), "not supported yet")
+			if c != 0 {
+				continue
 			}
+			if k.with != nil && parent != nil {
+				if o == parent {
+					*k.with = o
+					continue
+				}
+				c, err := kcmp(parent.leader().tid, p.leader().tid, k.kind, 0, 0)
+				if err != nil {
+					return err
+				}
+				if c == 0 {
+					continue // all three share it
+				}
+			}
+			s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid),
+				"end one of the two, or run the program without")
 		}
 	}
 	return nil
-}
-
-// checkNamespaces refuses a tree of several pid namespaces.
-func (s *saver) checkNamespaces() {
-	root := s.tree.processes[0]
-	for _, p := range s.tree.processes[1:] {
-		if len(p.status.nspid) != len(root.status.nspid) {
-			s.refuse(p, "process", "", "it is in a pid namespace within the one of the tree", "checkpoint it alone, from inside")
-		}
-	}
 }

@@ -87,6 +87,16 @@ same(b.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
 c.send(b"hello"); same(a.recvfrom(10), (b"hello", name[1]))
 print("ok")
 `},
+	{"UDP datagrams that wait", `
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0))
+t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); t.bind(("127.0.0.1", 0)); t.sendto(b"one", s.getsockname()); t.sendto(b"", s.getsockname())
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.2", 0)); gone = u.getsockname(); u.sendto(b"two" * 9000, s.getsockname()); u.close()
+v = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); v.bind(("::", 0)); w = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); w.sendto(b"six", ("::1", v.getsockname()[1]))
+ready(); s.settimeout(5); v.settimeout(5)
+same([s.recvfrom(30000) for i in range(3)], [(b"one", t.getsockname()), (b"", t.getsockname()), (b"two" * 9000, gone)])
+same(v.recvfrom(10), (b"six", ("::1", w.getsockname()[1], 0, 0)))
+t.sendto(b"more", s.getsockname()); same(s.recv(10), b"more"); print("ok")
+`},
 	{"netlink", `
 s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 s.bind((0, 0)); s.setsockopt(270, 1, 1)

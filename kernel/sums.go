@@ -49,12 +49,16 @@ const sumBuffer = 64 << 10
 // fileSums computes the checksums of mapped files while the rest is saved. The
 // zero value is ready for use.
 type fileSums struct {
+	off  bool // add does nothing
 	todo chan *image.File
 	done chan error
 }
 
 // add sets the checksum of a record, at the latest when wait returns.
 func (s *fileSums) add(f *image.File) {
+	if s.off {
+		return
+	}
 	if s.todo == nil {
 		s.todo, s.done = make(chan *image.File, 64), make(chan error, 1)
 		go sumFiles(s.todo, s.done)

@@ -119,6 +119,12 @@ const (
 	sysGettimeofday
 	sysTime
 	sysGetrandom
+	sysIoprioSet
+	sysSetMempolicy
+	sysGetMempolicy
+	sysMlockall
+	sysVfork
+	sysClone
 	sysCount
 )
 
@@ -242,6 +248,12 @@ var sysnos = [sysCount]struct {
 	sysGettimeofday:      {"gettimeofday", [4]int{96, 78, 78, 78}},
 	sysTime:              {"time", [4]int{201, 13, 13, 13}},
 	sysGetrandom:         {"getrandom", [4]int{318, 355, 359, 359}},
+	sysIoprioSet:         {"ioprio_set", [4]int{251, 289, 273, 273}},
+	sysSetMempolicy:      {"set_mempolicy", [4]int{238, 276, 261, 261}},
+	sysGetMempolicy:      {"get_mempolicy", [4]int{239, 275, 260, 260}},
+	sysVfork:             {"vfork", [4]int{58, 190, 189, 189}},
+	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
+	sysMlockall:          {"mlockall", [4]int{151, 152, 152, 152}},
 }
 
 // String is the name of the call.

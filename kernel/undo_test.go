@@ -2,9 +2,12 @@ package kernel_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -50,6 +53,10 @@ same(os.read(r, 9), b"x")
 sys.stdin.readline()
 print("ok")
 `)
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", q.pid))
+		return err == nil && !strings.HasPrefix(string(b), "running") && !strings.HasPrefix(string(b), fmt.Sprint(unix.SYS_WRITE, " "))
+	}, 30*time.Second, time.Millisecond, "it is not in its call")
 	answered, err := kernel.RestartInto(q.pid, bytes.NewReader(image), kernel.RestartOptions{})
 	require.ErrorIs(t, err, unix.ENOENT)
 	require.ErrorContains(t, err, gone)

@@ -20,12 +20,13 @@ const (
 	endianBig    = 0 // PR_ENDIAN_BIG
 	endianLittle = 1 // PR_ENDIAN_LITTLE
 
-	// DEXCRSet and DEXCRClear are PR_PPC_DEXCR_CTRL_SET and _CLEAR.
+	// DEXCRSet and its kin are PR_PPC_DEXCR_CTRL_SET, _CLEAR, _SET_ONEXEC and
+	// _CLEAR_ONEXEC.
 	DEXCRSet         = 0x2
 	DEXCRClear       = 0x4
+	DEXCRSetOnExec   = 0x8
+	DEXCRClearOnExec = 0x10
 	dexcrEditable    = 0x1
-	dexcrSetOnExec   = 0x8
-	dexcrClearOnExec = 0x10
 	dexcrCtrl        = 0x1f
 )
 
@@ -137,7 +138,7 @@ func checkPrctl(m *regset.Machine, abi regset.ABI, data []byte, r *report) {
 		both := func(a uint32) bool { return c&a == a }
 		switch {
 		case c == PrctlNone:
-		case c&^dexcrCtrl != 0 || both(DEXCRSet|DEXCRClear) || both(dexcrSetOnExec|dexcrClearOnExec):
+		case c&^dexcrCtrl != 0 || both(DEXCRSet|DEXCRClear) || both(DEXCRSetOnExec|DEXCRClearOnExec):
 			r.add(name, fmt.Sprintf("%#x is no control", c))
 		case c&DEXCRSet != 0 && (i == AspectIBRTPD || i == AspectSRAPD) && !m.Has.Has(FeatureDEXCR):
 			r.add(name, "limits speculation and the machine has no DEXCR")

@@ -58,6 +58,10 @@ type set struct {
 	list func(abi regset.ABI, data []byte) []regset.Reg
 	// sized judges the length of such a set.
 	sized func(abi regset.ABI, data []byte) bool
+
+	// unsaved is why a task that has the set cannot be checkpointed now, "" if
+	// it can.
+	unsaved string
 }
 
 // field is a register's place in a set.
@@ -119,7 +123,9 @@ func bigEndian(abi regset.ABI, b []byte) []byte {
 
 func (s *set) desc() regset.Desc {
 	return regset.Desc{
-		Note: s.note, Name: s.name, Feature: s.feature, Access: s.access,
+		Unsaved: func(regset.ABI, []byte) string { return s.unsaved },
+		Passing: s.unsaved != "",
+		Note:    s.note, Name: s.name, Feature: s.feature, Access: s.access,
 		InCore: s.access == regset.Regset || s.access == regset.VSRRegs,
 		Regs:   s.regs,
 		Used: func(abi regset.ABI, data []byte) bool {

@@ -38,7 +38,8 @@ func checkpointedSet(n regset.Note, name string, size func(regset.ABI) int, fiel
 			}
 			return c
 		},
-		used: func(regset.ABI, []byte) bool { return true },
+		used:    func(regset.ABI, []byte) bool { return true },
+		unsaved: reasonTransaction,
 		check: func(_ *regset.Machine, _ regset.ABI, _ []byte, r *report) {
 			r.add("", reasonTransaction)
 		},

@@ -340,6 +340,14 @@ type Desc struct {
 	// Fit returns the bytes as m takes them: bits that a task cannot choose
 	// replaced, size changed. It is called only after Check found nothing.
 	Fit func(m *Machine, abi ABI, data []byte) []byte
+
+	// Unsaved tells why a task with the set cannot be checkpointed, "" if it
+	// can; nil for sets that always can.
+	Unsaved func(abi ABI, data []byte) string
+
+	// Passing reports whether a task that cannot be checkpointed may be later:
+	// the call fails with EBUSY, not with EOPNOTSUPP.
+	Passing bool
 }
 
 // Arch is an architecture: ppc.Arch or x86.Arch.

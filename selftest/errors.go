@@ -21,13 +21,41 @@ const nobody = 65534
 // errorCase checks that calls that cannot be carried out return the errno of
 // docs/abi.md, and leave their caller as it was.
 func errorCase(abi regset.ABI) Case {
-	return Case{Name: "errors", Tests: []Test{
+	c := Case{Name: "errors", Tests: []Test{
 		{"checkpoint-pid", func(t *T) { testPIDErrors(t, abi) }},
 		{"checkpoint-user", func(t *T) { testUserErrors(t, abi) }},
 		{"checkpoint-fd", func(t *T) { testCheckpointFDErrors(t, abi) }},
 		{"restart-fd", func(t *T) { testRestartFDErrors(t, abi) }},
 		{"restart-image", func(t *T) { testImageErrors(t, abi) }},
 	}}
+	if !abi.IsPPC() {
+		c.Tests = append(c.Tests, Test{"ioperm", func(t *T) { testPorts(t, abi) }})
+	}
+	return c
+}
+
+// testPorts: a program that may use I/O ports is refused, by name.
+func testPorts(t *T, abi regset.ABI) {
+	ioperm := 173
+	if abi == regset.I386 {
+		ioperm = 101
+	}
+	c := t.caller(abi, t.create("image"))
+	p := c.start([]request{
+		{name: "ioperm", nr: ioperm, args: [6]int64{0x80, 1, 1}},
+		{name: "checkpoint", nr: syscallsOf(abi).checkpoint, args: [6]int64{0, 3, 0}},
+	})
+	p.succeed()
+	dumps := c.dumps(p, 2)
+	if got := dumps[0].result; got != 0 {
+		t.Skipf("ioperm: %s", resultName(got))
+	}
+	if got := dumps[1].result; got != -int64(syscall.EOPNOTSUPP) {
+		t.Errorf("checkpoint: want EOPNOTSUPP, got %s", resultName(got))
+	}
+	if said := p.complaint(); !strings.Contains(said, "NT_386_IOPERM") {
+		t.Errorf("the complaint does not name the set: %s", said)
+	}
 }
 
 // failure is a call that must fail.

@@ -17,6 +17,7 @@ const (
 	ppc2Arch207 = 0x80000000
 	ppc2DSCR    = 0x20000000
 	ppc2TAR     = 0x04000000
+	ppc2Arch31  = 0x00040000
 )
 
 var ppcClasses = []*Class{
@@ -29,6 +30,9 @@ var ppcClasses = []*Class{
 	{Name: "dscr", Regs: ppcDSCR, Needs: need{hwcap2: ppc2DSCR, name: "PPC_FEATURE2_DSCR"}},
 	{Name: "ppr", Regs: ppcPPR, Needs: need{hwcap2: ppc2Arch207, name: "PPC_FEATURE2_ARCH_2_07"}},
 	{Name: "spe", Regs: ppcSPERegs, Needs: need{hwcap: ppcSPE, name: "PPC_FEATURE_HAS_SPE"}},
+	{Name: "modes", Regs: ppcModes},
+	{Name: "dexcr", Regs: ppcDEXCR, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}, Lacks: "the kernel has no PR_PPC_SET_DEXCR"},
+	{Name: "hashkey", Regs: ppcHashKey, Needs: need{hwcap2: ppc2Arch31, name: "PPC_FEATURE2_ARCH_3_1"}},
 }
 
 func ppcGPR(abi regset.ABI, symbol func(string) uint64) []Reg {
@@ -124,6 +128,35 @@ func ppcDSCR(abi regset.ABI, _ func(string) uint64) []Reg {
 func ppcPPR(abi regset.ABI, _ func(string) uint64) []Reg {
 	l := &layout{abi: abi}
 	l.fixed("ppr", 4, 0x00080000, 0x000c0000).clobbered()
+	return l.regs
+}
+
+// ppcModes are modes of prctl.
+func ppcModes(abi regset.ABI, _ func(string) uint64) []Reg {
+	l := &layout{abi: abi}
+	l.fixed("fpexc", 4, 1, 2)
+	l.fixed("unalign", 4, 1, 2)
+	return l.regs
+}
+
+// ppcDEXCR are the controls that prctl gives: editable, and set or clear, now
+// and on exec.
+func ppcDEXCR(abi regset.ABI, _ func(string) uint64) []Reg {
+	const set, clear = 0x0b, 0x15
+	l := &layout{abi: abi}
+	l.fixed("ibrtpd", 4, set, clear)
+	l.fixed("srapd", 4, clear, set)
+	return l.regs
+}
+
+// ppcHashKey is what the program makes of the key, whose value it cannot know.
+func ppcHashKey(abi regset.ABI, _ func(string) uint64) []Reg {
+	if abi.WordSize() != 8 {
+		return nil
+	}
+	l := &layout{abi: abi}
+	l.fixed("difference of hashes", 8, 0, 0)
+	l.fixed("hash instructions do nothing", 8, 0, 0)
 	return l.regs
 }
 

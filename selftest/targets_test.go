@@ -25,9 +25,9 @@ var emulators = map[regset.ABI][]string{
 // emulatorLacks lists what the emulators above have not.
 var emulatorLacks = map[regset.ABI][]string{
 	regset.I386:    {"avx512", "pkru"},
-	regset.PPC:     {"vsx", "dfp", "tar", "dscr", "ppr"},
-	regset.PPC64:   {"dscr", "ppr"},
-	regset.PPC64LE: {"dscr", "ppr"},
+	regset.PPC:     {"vsx", "dfp", "tar", "dscr", "ppr", "modes", "dexcr"},
+	regset.PPC64:   {"dscr", "ppr", "modes", "dexcr"},
+	regset.PPC64LE: {"dscr", "ppr", "modes", "dexcr"},
 }
 
 func buildTargets(t *testing.T, abi regset.ABI, class string) *program {
@@ -115,8 +115,11 @@ func runReleased(t *testing.T, p *program) []byte {
 func emulate(t *testing.T, c *Class, p *program) []byte {
 	t.Helper()
 	emulator := emulators[p.abi]
-	if c.Name == "spe" {
+	switch c.Name {
+	case "spe":
 		emulator = []string{"qemu-ppc", "-cpu", "e500v2_v30"}
+	case "hashkey":
+		emulator = []string{emulator[0], "-cpu", "power10"}
 	}
 	for _, lack := range emulatorLacks[p.abi] {
 		if lack == c.Name {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"os/exec"
 	"path"
@@ -76,7 +77,7 @@ func (m *member) save(t *testing.T) (saved map[string]ktap.Result, dir string) {
 	t.Helper()
 	dir = m.Guest.Name
 	if m.saved == nil {
-		m.saved = m.selftest(t, "--save="+path.Join(agent.Dir, dir))
+		m.saved = m.selftest(t, only("--save="+path.Join(agent.Dir, dir))...)
 	}
 	return m.saved, dir
 }
@@ -92,16 +93,26 @@ func (m *member) lend(t *testing.T, to *member, dir string) {
 // load restarts the images in a directory. It returns the results by test.
 func (m *member) load(t *testing.T, dir string) map[string]ktap.Result {
 	t.Helper()
-	return m.selftest(t, "--load="+path.Join(agent.Dir, dir))
+	return m.selftest(t, only("--load="+path.Join(agent.Dir, dir))...)
+}
+
+// only adds to the options of cr selftest the one that selects what the -run
+// pattern of go test does, if it is for one test.
+func only(options ...string) []string {
+	run := flag.Lookup("test.run").Value.String()
+	if match := pattern(run); match != "" && !strings.Contains(run, "|Test") {
+		options = append(options, "--run="+match)
+	}
+	return options
 }
 
 // selftest runs cr selftest and gives the results of its tests.
-func (m *member) selftest(t *testing.T, option string) map[string]ktap.Result {
+func (m *member) selftest(t *testing.T, options ...string) map[string]ktap.Result {
 	t.Helper()
 	ctx, alive, stop := watchdog(t.Context(), *idleFlag)
 	defer stop()
 	var out, said bytes.Buffer
-	err := m.Run(ctx, Command{Argv: []string{"cr", "selftest", option}, Stdout: io.MultiWriter(&out, alive), Stderr: &said})
+	err := m.Run(ctx, Command{Argv: append([]string{"cr", "selftest"}, options...), Stdout: io.MultiWriter(&out, alive), Stderr: &said})
 	var exit *ExitError
 	if errors.As(err, &exit) && exit.Status == 1 {
 		err = nil // a test failed

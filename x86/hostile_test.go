@@ -193,3 +193,15 @@ func TestAllProblems(t *testing.T) {
 		"NT_X86_XSTATE YMM_Hi128 avx", "NT_X86_XSTATE opmask avx512f", "NT_X86_XSTATE PKRU pku", "  avx2",
 	}, got)
 }
+
+func TestPortsUnsaved(t *testing.T) {
+	for _, d := range Arch.Table(regset.I386) {
+		if d.Note != regset.I386_IOPERM {
+			continue
+		}
+		require.Contains(t, d.Unsaved(regset.I386, []byte{0xff, 0xfe}), "I/O ports")
+		require.Empty(t, d.Unsaved(regset.I386, []byte{0xff, 0xff}))
+		return
+	}
+	t.Fatal("no such set")
+}

@@ -40,6 +40,6 @@ func permitsFit(m *regset.Machine, _ regset.ABI, data []byte) []byte {
 func lacking(out *regset.Problems, set, reg string, feature regset.Mask) {
 	name := featureName(feature)
 	*out = append(*out, &regset.Problem{
-		Set: set, Reg: reg, Feature: name, Reason: "is in use, and this machine has no " + name,
+		Set: set, Reg: reg, Feature: name, Reason: "is in use, and the machine has no " + name,
 	})
 }

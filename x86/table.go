@@ -62,7 +62,7 @@ var table = []row{
 	}},
 	{regset.ABI{}, regset.Desc{
 		Note: regset.I386_IOPERM, Name: nameIOPERM, Feature: IOPERM, InCore: true,
-		Regs: iopermRegs, Used: iopermUsed, Check: iopermCheck, Fit: iopermFit,
+		Regs: iopermRegs, Used: iopermUsed, Check: iopermCheck, Fit: iopermFit, Unsaved: iopermUnsaved,
 	}},
 	{regset.ABI{}, regset.Desc{
 		Note: regset.NoteDebugreg, Name: nameDebugreg, Feature: DEBUG, Access: regset.Debugreg,

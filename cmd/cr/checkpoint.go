@@ -16,7 +16,8 @@ var checkpointCommand = &command{
 	name:  "checkpoint",
 	args:  "[OPTION ...] PID",
 	short: "save a process and its descendants",
-	long: "The image goes to standard output, or to a file that only its owner can read.\n" +
+	long: "The image goes to standard output, or to a file that only its owner can read,\n" +
+		"which appears when it is whole. On a terminal, a bar shows how far it has come.\n" +
 		"The processes run on, unless told otherwise, and are never left in between:\n" +
 		"if the image cannot be made, they run on as if nothing had been.",
 	examples: []string{
@@ -46,34 +47,32 @@ var checkpointCommand = &command{
 	},
 }
 
-func checkpoint(pid int, output string, o kernel.CheckpointOptions) (err error) {
+func checkpoint(pid int, name string, o kernel.CheckpointOptions) (err error) {
 	o.Creator = "cr " + version
-	w := os.Stdout
-	if output != "" {
-		if w, err = os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
-			return err
-		}
-		defer func() {
-			if e := w.Close(); err == nil {
-				err = e
-			}
-			if err != nil {
-				err = removed(output, err)
-			}
-		}()
-	} else if isTerminal(w) {
-		return errors.New("the image is no text: send it to a file or a pipe, or use -o FILE")
-	}
 	o.Progress = progress("saved")
-	_, err = kernel.Checkpoint(pid, w, o)
-	return err
-}
-
-// removed removes an image that is not whole, and adds to the error if that
-// fails.
-func removed(file string, err error) error {
-	if e := os.Remove(file); e != nil {
-		return fmt.Errorf("%w\n%v", err, e)
+	if name == "" {
+		if isTerminal(os.Stdout) {
+			return errText
+		}
+		_, err = kernel.Checkpoint(pid, os.Stdout, o)
+		return err
+	}
+	out, err := createOutput(name)
+	if err != nil {
+		return err
+	}
+	o.Whole = func() error {
+		if o.Kill {
+			// Nothing but the image is left of the processes.
+			if err := out.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+				return err
+			}
+		}
+		return out.publish()
+	}
+	_, err = kernel.Checkpoint(pid, out, o)
+	if e := out.finish(); err == nil {
+		err = e
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func rounds(t *testing.T, few int) int {
 
 // A program that verifies itself does not notice that cr checkpoint is killed at
 // random instants.
-func TestCheckpointKilled(t *testing.T) {
+func TestCheckpointKilledAtRandom(t *testing.T) {
 	runtime.LockOSThread()
 	cr, _ := programs(t)
 	p := steady.Start(t, 8, steady.Build(t))

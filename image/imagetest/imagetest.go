@@ -66,7 +66,7 @@ func Image(abi regset.ABI) *image.Image {
 		Header: image.Header{
 			ABI: abi, Machine: abi.String(), Release: "6.12.95", PageSize: PageSize, ID: 7,
 			Time: 1700000000e9, Mono: 5e9, Boottime: 6e9, Features: 1, HWCAP: 2, HWCAP2: 4,
-			Creator: "cr test", Hostname: "box", Root: Root,
+			Creator: "cr test", Hostname: "box", Root: Root, Foreground: Root,
 		},
 		MMs: []*image.MM{mm(abi, 1), mm(abi, 2)},
 		FSs: []*image.FS{{ID: 1, Cwd: "/tmp", Root: "/", Umask: 0o22}},
@@ -104,8 +104,10 @@ func Image(abi regset.ABI) *image.Image {
 			{ID: 1, Size: 4 * PageSize, Mode: 0o600},
 			{ID: 2, Size: PageSize, MemFD: true, Name: "scratch", Seals: 1, Mode: 0o600},
 			{ID: 3, Size: PageSize, Mode: 0o100600, Path: "/tmp/gone"},
+			{ID: 4, Size: PageSize, Mode: 0o600, Segment: image.Segment{Is: true, Key: 77, Number: 3, UID: 1000}},
 		},
-		Bytes: 1 << 20,
+		Seccomps: []*image.Seccomp{{ID: 1, Program: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}}},
+		Bytes:    1 << 20,
 	}
 	for i := uint32(1); i <= 2; i++ {
 		m.Sighands = append(m.Sighands, &image.Sighand{ID: i, Actions: make([]image.Action, 64)})
@@ -125,6 +127,10 @@ func Image(abi regset.ABI) *image.Image {
 		}}})
 	}
 	m.Tasks[1].Comm = "worker"
+	m.Tasks[1].Filters = []uint32{1, 1}
+	m.Tasks[1].Settings = []image.Setting{{Option: 33, Value: 1}}
+	m.Tasks[1].Dispatch = image.Dispatch{Mode: 1, Selector: Heap}
+	m.Tasks[1].MemPolicy = image.MemPolicy{Mode: 3, Nodes: []byte{1}}
 	m.Tasks[1].Pending = [][]byte{Siginfo(abi, 12), Siginfo(abi, 34)}
 	m.Header.Tasks = uint32(len(m.Tasks))
 	return m

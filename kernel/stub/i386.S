@@ -2,10 +2,10 @@ _start:	mov	$29, %eax		# pause
 	int	$0x80
 	jmp	_start
 
-init:	mov	$114, %eax		# wait4(-1, &status, 0, 0)
+init:	mov	$114, %eax		# wait4(-1, &status, WUNTRACED, 0)
 	mov	$-1, %ebx
 	lea	-12(%esp), %ecx
-	xor	%edx, %edx
+	mov	$2, %edx
 	xor	%esi, %esi
 	int	$0x80
 	test	%eax, %eax

@@ -3,10 +3,10 @@ _start:	li	0, 29			# pause
 	sc
 	b	_start
 
-init:	li	0, 114			# wait4(-1, &status, 0, 0)
+init:	li	0, 114			# wait4(-1, &status, WUNTRACED, 0)
 	li	3, -1
 	addi	4, 1, -12
-	li	5, 0
+	li	5, 2
 	li	6, 0
 	sc
 	bso	1f			# CR0.SO: it failed

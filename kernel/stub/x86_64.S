@@ -4,12 +4,12 @@ _start:	mov	$34, %eax		# pause
 	syscall
 	jmp	_start
 
-# init reports the pid and wait status of each child to descriptor 3, and ends
-# with the last.
-init:	mov	$61, %eax		# wait4(-1, &status, 0, 0)
+# init reports the pid and wait status of each child that ends or stops to
+# descriptor 3, and ends with the last.
+init:	mov	$61, %eax		# wait4(-1, &status, WUNTRACED, 0)
 	mov	$-1, %rdi
 	lea	-12(%rsp), %rsi
-	xor	%edx, %edx
+	mov	$2, %edx
 	xor	%r10d, %r10d
 	syscall
 	test	%eax, %eax

@@ -1,13 +1,14 @@
 /* hwcap STOP copies, fills and compares memory without end, by the C library's
  * functions that it has chosen by AT_HWCAP, and checks the results. It ends when
- * the file STOP is there. Its first line is its pid and whether it was told of
- * VSX. */
+ * the file STOP is there. Its first line is its pid and which of two features it
+ * was told of. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #define VSX 0x80 /* PPC_FEATURE_HAS_VSX */
+#define ARCH_3_00 0x00800000 /* PPC_FEATURE2_ARCH_3_00 */
 
 static char a[8192], b[8192];
 
@@ -22,7 +23,8 @@ int main(int argc, char **argv)
 {
 	unsigned long n;
 
-	printf("%d %s\n", getpid(), getauxval(AT_HWCAP) & VSX ? "vsx" : "no vsx");
+	printf("%d%s%s\n", getpid(), getauxval(AT_HWCAP) & VSX ? " vsx" : "",
+	       getauxval(AT_HWCAP2) & ARCH_3_00 ? " arch_3_00" : "");
 	fflush(stdout);
 	for (n = 1;; n++) {
 		size_t size = n * 31 % 8000 + 1, off = n % 64;

@@ -29,10 +29,14 @@
 	entry	gs, two, \set
 	.endm
 
-	/* stored stores the selector's error, what is read through it, and the entry. */
+	/* stored stores the selector's error, what is read through it, and the entry.
+	 * Another kernel has the entry at another number, which the selector tells. */
 	.macro stored_entry seg, area, to
-	selector \area
 	mov	%\seg, %ebx
+	movzwl	%bx, %eax
+	shr	$3, %eax
+	mov	%eax, M(\area)
+	selector \area
 	sub	%eax, %ebx
 	mov	%ebx, M(\to)
 	mov	%\seg:0, %eax

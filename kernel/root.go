@@ -1,0 +1,48 @@
+package kernel
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// The paths of an image are those that the checkpoint saw, not those of a
+// process that has changed its root directory: a process changes it when all
+// that is known by a path is open.
+
+// mayHaveRoot checks that a process may have the root directory of the image.
+func (rs *restarter) mayHaveRoot(p *process, rec *image.Process) error {
+	root := rs.img.FS(rec.FS).Root
+	if root == "/" || p.status.creds.Effective>>capSysChroot&1 != 0 {
+		return nil
+	}
+	return &RefusedError{PID: int(rec.PID), Kind: "root directory", Object: root,
+		Reason: "to change it takes CAP_SYS_CHROOT", Hint: "restart it as root", Errno: unix.EPERM}
+}
+
+// stageRoot opens the root directory of a process.
+func (rs *restarter) stageRoot(r *reborn) error {
+	root := rs.img.FS(r.rec.FS).Root
+	if root == "/" {
+		return nil
+	}
+	var err error
+	if r.root, err = r.openPath(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("root directory %w", err)
+	}
+	return nil
+}
+
+// commitRoot changes the root directory.
+func (r *reborn) commitRoot() error {
+	if r.root == 0 {
+		return nil
+	}
+	if _, err := r.do(sysFchdir, r.root); err != nil {
+		return err
+	}
+	_, err := r.do(sysChroot, []byte(".\x00"))
+	return err
+}

@@ -1,0 +1,220 @@
+package kernel
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// A segment of System V shared memory belongs to its IPC namespace and stays
+// when the processes that have attached it are gone. An image holds those that
+// its processes have attached, contents included: programs know them by number.
+
+// segmentPrefix begins the name that maps gives to a segment; behind it is the
+// key.
+const segmentPrefix = "/SYSV"
+
+// isSegment reports whether a mapping is of a segment. Its inode is the number.
+func isSegment(a *area) bool { return a.shared && strings.HasPrefix(a.name, segmentPrefix) }
+
+// Bits of the mode of a segment (include/linux/shm.h).
+const (
+	shmDest   = 0o1000
+	shmLocked = 0o2000
+)
+
+// segment is a line of /proc/sysvipc/shm.
+type segment struct {
+	key, number    int32
+	mode, uid, gid uint32
+	size           uint64
+	attached       int // mappings
+}
+
+// readSegments reads the segments of this program's IPC namespace, by number.
+func readSegments() (map[int32]segment, error) {
+	b, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		return nil, err
+	}
+	list := make(map[int32]segment)
+	scan := bufio.NewScanner(bytes.NewReader(b))
+	for scan.Scan() {
+		f := strings.Fields(scan.Text())
+		if len(f) < 9 || f[0] == "key" {
+			continue
+		}
+		var n [9]int64
+		for i := range n {
+			base := 10
+			if i == 2 {
+				base = 8
+			}
+			if n[i], err = strconv.ParseInt(f[i], base, 64); err != nil {
+				return nil, fmt.Errorf("/proc/sysvipc/shm: %q: %w", scan.Text(), err)
+			}
+		}
+		list[int32(n[1])] = segment{key: int32(n[0]), number: int32(n[1]), mode: uint32(n[2]),
+			size: uint64(n[3]), attached: int(n[6]), uid: uint32(n[7]), gid: uint32(n[8])}
+	}
+	return list, scan.Err()
+}
+
+// mapSegment gives a mapping of a segment its record.
+func (s *saver) mapSegment(p *process, a *area, v *image.VMA) error {
+	s.mapShared(p, a, v)
+	rec := s.img.Shm(v.File)
+	if rec.Segment.Is {
+		return nil
+	}
+	all, err := readSegments()
+	if err != nil {
+		return err
+	}
+	seg, ok := all[int32(a.inode)]
+	if !ok {
+		return fmt.Errorf("pid %d: segment %d of shared memory is not in /proc/sysvipc/shm", p.pid, a.inode)
+	}
+	rec.Size, rec.Mode, rec.Path = seg.size, seg.mode&^(shmDest|shmLocked), ""
+	rec.Segment = image.Segment{Is: true, Key: seg.key, Number: seg.number, UID: seg.uid, GID: seg.gid, Removed: seg.mode&shmDest != 0}
+	if seg.mode&shmLocked != 0 {
+		s.refuse(p, "mapping", mappingName(a), "a System V shared memory segment that is locked (SHM_LOCK)", "unlock it first")
+	}
+	return nil
+}
+
+func mappingName(a *area) string { return fmt.Sprintf("%x-%x %s", a.start, a.end, a.name) }
+
+// checkSegments refuses segments that other processes have attached too, and
+// those that cannot be read whole.
+func (s *saver) checkSegments() error {
+	for _, m := range s.shmList {
+		if !m.rec.Segment.Is {
+			continue
+		}
+		all, err := readSegments()
+		if err != nil {
+			return err
+		}
+		at := m.maps[0]
+		object := fmt.Sprintf("%x-%x %s%08x", at.start, at.end, segmentPrefix, uint32(m.rec.Segment.Key))
+		if n := all[m.rec.Segment.Number].attached; n > len(m.maps) {
+			s.refuse(at.process, "mapping", object,
+				fmt.Sprintf("System V shared memory that processes outside have attached %d times", n-len(m.maps)),
+				"detach it there first, or checkpoint these processes together")
+			continue
+		}
+		var mapped spans
+		for _, v := range m.maps {
+			mapped = mapped.add(span{v.offset, v.offset + v.end - v.start})
+		}
+		if m.file == "" && (len(mapped) != 1 || mapped[0].start != 0 || mapped[0].end < m.rec.Size) {
+			s.refuse(at.process, "mapping", object, "System V shared memory of which only a part is mapped, which takes CAP_CHECKPOINT_RESTORE to save",
+				"checkpoint as root")
+		}
+	}
+	return nil
+}
+
+// stageSegment maps a whole segment in the root process: the one that is there,
+// if nobody has it attached, or a new one with its number.
+func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
+	seg := &shm.Segment
+	refuse := func(reason, hint string, errno unix.Errno) error {
+		return &RefusedError{PID: rs.root.pid, Kind: "System V shared memory", Object: strconv.Itoa(int(seg.Number)),
+			Reason: reason, Hint: hint, Errno: errno}
+	}
+	same, err := sameFile(procPath(os.Getpid(), "ns/ipc"), procPath(rs.root.pid, "ns/ipc"))
+	if err == nil && !same {
+		return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
+	}
+	all, err := readSegments()
+	if err != nil {
+		return err
+	}
+	number := seg.Number
+	now, there := all[number]
+	switch {
+	case there && (now.key != seg.Key || now.size != shm.Size || now.mode&shmDest != 0):
+		if !seg.Removed {
+			return refuse("there is another segment of that number", "remove it (ipcrm -m)", unix.EEXIST)
+		}
+		there = false
+	case there && now.attached > 0 && !rs.options.Force:
+		return refuse("it is in use", "end those who use it, or share it with them (--force)", unix.EBUSY)
+	}
+	if !there {
+		if number, err = rs.makeSegment(shm); err != nil {
+			return err
+		}
+		rs.segments = append(rs.segments, number)
+		if number != seg.Number && !seg.Removed {
+			return refuse("the kernel gives a new one number "+strconv.Itoa(int(number))+", and to choose the number takes CAP_CHECKPOINT_RESTORE",
+				"restart it as root", unix.EPERM)
+		}
+	}
+	if _, err := rs.root.do(sysShmat, number, at, 0); err != nil {
+		return fmt.Errorf("segment %d of System V shared memory: %w", number, err)
+	}
+	if seg.Removed {
+		rs.doomed = append(rs.doomed, number)
+	}
+	return nil
+}
+
+// makeSegment makes a segment, with the number that it had if the process may
+// choose.
+func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
+	seg := &shm.Segment
+	const next = "/proc/sys/kernel/shm_next_id"
+	err := rs.root.writeFile(next, strconv.Itoa(int(seg.Number)))
+	if err != nil && !refusedByKernel(err) && !errors.Is(err, unix.ENOENT) {
+		return 0, err
+	}
+	chosen := err == nil
+	const create, exclusive = 0o1000, 0o2000
+	key := seg.Key
+	if seg.Removed {
+		key = 0 // its name is gone
+	}
+	id, err := rs.root.do(sysShmget, key, shm.Size, shm.Mode&0o777|create|exclusive)
+	if err != nil {
+		if chosen {
+			_ = rs.root.writeFile(next, "-1") // the next to make one would get the number
+		}
+		return 0, fmt.Errorf("segment %d of System V shared memory: %w", seg.Number, err)
+	}
+	number := int32(id)
+	creds := &rs.root.status.creds
+	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.ownUsers {
+		return number, nil
+	}
+	order := rs.root.leader().abi.Order()
+	b := make([]byte, 256) // struct shmid64_ds: its ipc64_perm comes first
+	order.PutUint32(b[4:], seg.UID)
+	order.PutUint32(b[8:], seg.GID)
+	order.PutUint32(b[20:], shm.Mode&0o777)
+	const set = 1 // IPC_SET
+	if _, err := rs.root.do(sysShmctl, number, set, b); err != nil {
+		return 0, fmt.Errorf("owner of System V shared memory %d: %w", number, err)
+	}
+	return number, nil
+}
+
+// removeSegments removes segments: they go with their last mapping.
+func (rs *restarter) removeSegments(list []int32) error {
+	for _, number := range list {
+		if _, err := rs.root.do(sysShmctl, number, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
+			return fmt.Errorf("remove System V shared memory %d: %w", number, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package kernel
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// System V semaphores belong to their IPC namespace, as files do to their file
+// system, but for what is to be undone when a process ends (SEM_UNDO). The
+// kernel does not tell of it. It tells which process has last used a semaphore,
+// and by kcmp(2) whether two processes have the same list of things to undo;
+// one that has never made threads or used SEM_UNDO has none.
+
+// checkSemaphores refuses processes that may have something to undo.
+func (s *saver) checkSemaphores() error {
+	sets, err := os.ReadFile("/proc/sysvipc/sem")
+	if err != nil {
+		return nil // a kernel without
+	}
+	scan := bufio.NewScanner(bytes.NewReader(sets))
+	for scan.Scan() {
+		f := strings.Fields(scan.Text())
+		if len(f) < 4 {
+			continue
+		}
+		id, err1 := strconv.Atoi(f[1])
+		count, err2 := strconv.Atoi(f[3])
+		if err1 != nil || err2 != nil {
+			continue // the heading
+		}
+		for n := 0; n < count; n++ {
+			const getPID = 11 // GETPID
+			pid, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(id), uintptr(n), getPID, 0, 0, 0)
+			if e != 0 {
+				break // not for this program to read, or gone
+			}
+			p := s.tree.find(int(pid))
+			if p == nil || p.zombie {
+				continue
+			}
+			undoes, err := mayUndo(p)
+			if err != nil {
+				return err
+			}
+			if undoes {
+				s.refuse(p, "semaphore", fmt.Sprintf("%d of set %d", n, id),
+					"it has used it last, perhaps with SEM_UNDO, and the kernel does not tell what is to be undone",
+					"remove the set, or run the program without SEM_UNDO")
+			}
+			break
+		}
+	}
+	return scan.Err()
+}
+
+// mayUndo reports whether a process has a list of things to undo, by comparing
+// it with one that has none.
+func mayUndo(p *process) (bool, error) {
+	f, err := stubFile(hostABI)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	stub, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), []string{"cr-stub"}, new(os.ProcAttr))
+	if err != nil {
+		return false, fmt.Errorf("start the stub: %w", err)
+	}
+	defer func() {
+		_ = stub.Kill()
+		_, _ = stub.Wait()
+	}()
+	const kcmpSysvsem = 6
+	c, err := kcmp(stub.Pid, p.leader().tid, kcmpSysvsem, 0, 0)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return true, nil
+	}
+	return c != 0, err
+}

@@ -243,14 +243,13 @@ func (s *saver) leave(id uint64, err error) error {
 				if err != nil {
 					result = -int64(Errno(err))
 				}
-				t.live = append([]byte(nil), t.entry...)
-				t.arch.SetResult(t.abi, t.live, result)
+				t.arch.SetResult(t.abi, t.entry, result)
+				note(t.setRegset(regset.PRSTATUS, t.entry))
 				if s.options.Answered != nil {
 					*s.options.Answered = true
 				}
 			}
 		}
-		note(p.leave())
 	}
 	if err == nil && s.options.Kill {
 		s.silence()
@@ -267,8 +266,13 @@ func (s *saver) leave(id uint64, err error) error {
 	return first
 }
 
-// process saves what the tasks of a process share, then its tasks.
+// process saves a process. Its tasks are where they were when it returns.
 func (s *saver) process(p *process) error {
+	return firstError(s.parts(p), p.giveBack())
+}
+
+// parts saves what the tasks of a process share, then its tasks.
+func (s *saver) parts(p *process) error {
 	r := &image.Process{
 		PID:  last(p.status.nstgid),
 		PPID: parentPID(p),
@@ -284,9 +288,6 @@ func (s *saver) process(p *process) error {
 	}
 	if p.status.state == 'T' {
 		r.State = image.Stopped
-	}
-	if ok, err := s.mayMakeCalls(p); err != nil || !ok {
-		return err
 	}
 	if err := p.leaveVDSO(); err != nil {
 		return err
@@ -311,11 +312,14 @@ func (s *saver) process(p *process) error {
 	if p.areas, err = readAreas(p.pid, true); err != nil {
 		return err
 	}
-	if err := p.enter(); err != nil {
+	if ok, err := s.mayMakeCalls(p); err != nil || !ok {
+		return err
+	}
+	if err := p.borrow(p.leader()); err != nil {
 		return err
 	}
 	for _, step := range []func(*process, *image.Process) error{
-		s.cpusByCall, s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.tasks,
+		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.tasks,
 	} {
 		if err := step(p, r); err != nil {
 			return err
@@ -338,7 +342,7 @@ func parentPID(p *process) uint32 {
 // stopped.
 func (s *saver) cpus(p *process) error {
 	for _, t := range p.tasks {
-		if err := t.hold(); err != nil {
+		if err := t.note(); err != nil {
 			return err
 		}
 		state, err := t.readCPU()
@@ -363,18 +367,6 @@ func (s *saver) cpus(p *process) error {
 		}
 		s.img.CPUs = append(s.img.CPUs, &image.CPU{TID: last(ts.nspid), State: *state})
 		t.cpu = &s.img.CPUs[len(s.img.CPUs)-1].State
-	}
-	return nil
-}
-
-// cpusByCall adds to the CPU state of the tasks of a process what only they
-// themselves can say.
-func (s *saver) cpusByCall(p *process, _ *image.Process) error {
-	for _, t := range p.tasks {
-		if err := p.readCalls(t, t.cpu); err != nil {
-			return err
-		}
-		t.cpu.Used = t.arch.Used(t.cpu)
 	}
 	return nil
 }

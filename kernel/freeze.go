@@ -20,6 +20,9 @@ type process struct {
 	mem     memory
 	areas   []area // as they were before scratch was mapped
 	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
+	loan    loan   // the task that makes calls
+	undoAt  uint64 // undoPlace, once it is known
+	noUndo  bool   // it is known that there is none
 	zombie  bool
 
 	filesOf, fsOf *process // the parent, if it has the same descriptors, working directory
@@ -31,6 +34,7 @@ func (p *process) leader() *task { return p.tasks[0] }
 type tree struct {
 	processes []*process
 	tasks     map[int]*task // by tid
+	options   uintptr       // of ptrace, beyond freezeOptions
 }
 
 // freezeOptions: every thread and child that a task makes before it stops is
@@ -41,7 +45,12 @@ const freezeOptions = optTraceSysGood | optTraceClone | optTraceFork | optTraceV
 // children and their children. It ends when a pass over /proc finds no task
 // that it has not stopped.
 func freeze(root int, descendants bool) (*tree, error) {
-	t := &tree{tasks: make(map[int]*task)}
+	return freezeWith(root, descendants, 0)
+}
+
+// freezeWith is freeze with further options of ptrace.
+func freezeWith(root int, descendants bool, options uintptr) (*tree, error) {
+	t := &tree{tasks: make(map[int]*task), options: options}
 	if err := t.freeze(root, descendants); err != nil {
 		t.thaw()
 		return nil, err
@@ -142,7 +151,7 @@ func (t *tree) seizeAll(pids []int, root int, alone map[int]bool) (fresh []*task
 			if err != nil {
 				return fresh, err
 			}
-			err = seize(tid, freezeOptions)
+			err = seize(tid, freezeOptions|t.options)
 			if errors.Is(err, unix.ESRCH) {
 				continue
 			}
@@ -171,6 +180,12 @@ func (t *tree) awaitStop(c *task) (born []int, err error) {
 			return born, err
 		}
 		deliver := uintptr(0)
+		// Any other stop takes the place of the one that was asked for.
+		if stopEvent(ws) != eventStop {
+			if err := interrupt(c.tid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return born, fmt.Errorf("stop pid %d: %w", c.tid, err)
+			}
+		}
 		switch event := stopEvent(ws); event {
 		case eventStop:
 			c.stopped = true
@@ -292,6 +307,18 @@ func (t *tree) reap() {
 			}
 		}
 	}
+}
+
+// setOptions changes the options of ptrace of all tasks, beyond freezeOptions.
+// Tasks that they make have the same.
+func (t *tree) setOptions(options uintptr) error {
+	t.options = options
+	for _, c := range t.tasks {
+		if err := ptrace(ptraceSetOptions, c.tid, 0, freezeOptions|options); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("pid %d: set options of ptrace: %w", c.tid, err)
+		}
+	}
+	return nil
 }
 
 // kill ends all processes of the tree.

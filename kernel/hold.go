@@ -17,6 +17,17 @@ const scratchSize = 64 << 10
 // hold notes the registers of a stopped task and blocks its signals, so that it
 // can be made to make calls.
 func (t *task) hold() error {
+	if err := t.note(); err != nil {
+		return err
+	}
+	if err := t.holdDispatch(); err != nil {
+		return err
+	}
+	return t.setSigmask(allSignals)
+}
+
+// note notes the registers and the signal mask of a stopped task.
+func (t *task) note() error {
 	regs, err := t.gprs()
 	if err != nil {
 		return err
@@ -31,19 +42,14 @@ func (t *task) hold() error {
 		return err
 	}
 	t.entry = append([]byte(nil), regs...)
-	t.arch.Rewind(t.abi, t.saved)
+	t.rewound = t.arch.Rewind(t.abi, t.saved)
 	t.live = append([]byte(nil), t.saved...)
 	if unfinished {
 		// What is left of the sleep is known to the kernel only.
 		t.arch.SetSyscall(t.abi, t.live, t.arch.PC(t.abi, t.saved), sysRestartSyscall.number(t.abi), args)
 	}
-	if t.mask, err = t.sigmask(); err != nil {
-		return err
-	}
-	if err := t.holdDispatch(); err != nil {
-		return err
-	}
-	return t.setSigmask(allSignals)
+	t.mask, err = t.sigmask()
+	return err
 }
 
 // release puts registers and signal mask of a held task back.

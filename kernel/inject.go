@@ -85,8 +85,9 @@ var errFault = errors.New("the task faulted when it was made to make a system ca
 
 // toSyscallStop lets a task run to the next entry to or exit from a system call.
 func (t *task) toSyscallStop() error {
+	deliver := uintptr(0)
 	for {
-		if err := ptrace(unix.PTRACE_SYSCALL, t.tid, 0, 0); err != nil {
+		if err := ptrace(unix.PTRACE_SYSCALL, t.tid, 0, deliver); err != nil {
 			return fmt.Errorf("pid %d: resume: %w", t.tid, err)
 		}
 		ws, err := waitTask(t.tid)
@@ -94,6 +95,7 @@ func (t *task) toSyscallStop() error {
 			t.stopped = false
 			return err
 		}
+		deliver = 0
 		sig := ws.StopSignal()
 		switch {
 		case sig == syscallStop:
@@ -108,8 +110,9 @@ func (t *task) toSyscallStop() error {
 			}
 			t.child = int(child)
 		case sig == syscall.SIGSTOP:
-			// The one signal that cannot be blocked: it is sent again later.
-			t.held = append(t.held, sig)
+			// The one signal that cannot be blocked. The process is stopped by
+			// it once nobody traces it any more.
+			deliver = uintptr(sig)
 		default:
 			return fmt.Errorf("pid %d: %w: %v", t.tid, errFault, sig)
 		}
@@ -145,6 +148,7 @@ func (m memory) read(addr uint64, b []byte) error {
 }
 
 func (m memory) write(addr uint64, b []byte) error {
+	step()
 	if _, err := m.f.WriteAt(b, int64(addr)); err != nil {
 		return fmt.Errorf("write memory at %#x: %w", addr, err)
 	}

@@ -87,15 +87,16 @@ type launcher struct {
 	rs      *restarter
 	options LaunchOptions
 	made    *Restarted
-	stub    int // pid; 0 if it is not running
-	third   int // where the descriptor is that shall be reportFD; 0 if there is none
+	stub    int   // pid; 0 if it is not running
+	third   int   // where the descriptor is that shall be reportFD; 0 if there is none
+	init    *task // of the pid namespace: stopped until all else runs; nil if there is none
 }
 
 func (l *launcher) launch() error {
 	if err := l.start(); err != nil {
 		return err
 	}
-	t, err := freeze(l.stub, false)
+	t, err := freezeWith(l.stub, false, optExitKill)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,13 @@ func (l *launcher) launch() error {
 			return err
 		}
 	}
-	return l.rs.tree.thaw()
+	if err := l.rs.tree.thaw(); err != nil {
+		return err
+	}
+	if l.init != nil {
+		return l.init.detach()
+	}
+	return nil
 }
 
 // start starts the stub: as init of a pid namespace where one is asked for.
@@ -169,7 +176,10 @@ func (l *launcher) start() error {
 		return err
 	}
 	defer unix.Close(fd)
-	attr := &os.ProcAttr{Env: []string{}, Sys: &syscall.SysProcAttr{}}
+	// Until it is traced, the stub dies with this thread by that; from then on
+	// by optExitKill.
+	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	attr := &os.ProcAttr{Env: []string{}, Sys: sys}
 	if l.options.PIDs == NamespacePIDs && img.Header.Root != 1 {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -240,6 +250,9 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		return nil, err
 	}
 	init := p.leader()
+	if err := p.outlive(); err != nil {
+		return nil, err
+	}
 	if l.options.KeepClocks {
 		if err := p.keepClocks(&l.rs.img.Header); err != nil {
 			return nil, err
@@ -251,11 +264,13 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 	}
 	init.arch.SetPC(init.abi, init.live, stubText(init.abi)+uint64(stubCodes[init.abi].init))
 	scratch := p.scratch
-	for _, err := range []error{p.leave(), init.detach(), p.mem.close()} {
+	for _, err := range []error{p.leave(), p.mem.close()} {
 		if err != nil {
 			return nil, err
 		}
 	}
+	// Should this program be killed before init runs on, the namespace ends.
+	l.init = init
 	root := &process{pid: c.tid, tasks: []*task{c}}
 	if root.status, err = readStatus(c.tid); err != nil {
 		return nil, err
@@ -278,6 +293,12 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		}
 	}
 	return root, nil
+}
+
+// outlive makes a process that dies with its parent no longer do so.
+func (p *process) outlive() error {
+	_, err := p.leader().call(sysPrctl, unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+	return err
 }
 
 // giveCalls makes a process install the filter that gives it and its

@@ -35,6 +35,10 @@ func helper(what []string) {
 			os.Exit(1)
 		}
 	}
+	if len(what) > 0 && what[0] == "killed" {
+		fail(killedHelper(what[1:]))
+		return
+	}
 	for _, w := range what {
 		if w == "undumpable" {
 			fail(unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))

@@ -31,6 +31,7 @@ const (
 	optTraceVfork      = 4
 	optTraceClone      = 8
 	optExitKill        = 1 << 20
+	ptraceSetOptions   = 0x4200
 	optSuspendSeccomp  = 1 << 21
 	erestartRestartblk = 516
 )
@@ -44,15 +45,16 @@ type task struct {
 	stopped  bool
 	killed   bool // before it could be detached from
 
-	insn  uint64           // address of a system call instruction in the task
-	held  []syscall.Signal // stop signals that came while calls were made
-	child int              // tid of the last task that it has made
-	regs  []byte           // NT_PRSTATUS as last read
+	insn  uint64 // address of a system call instruction in the task
+	child int    // tid of the last task that it has made
+	regs  []byte // NT_PRSTATUS as last read
 
-	// What hold has noted: NT_PRSTATUS at the stop, the same taken back to the
-	// instruction of an interrupted call, what the task shall run on with, and
-	// its signal mask.
+	// What note has noted: NT_PRSTATUS at the stop, the same taken back to the
+	// instruction of an interrupted call, whether there was one, what the task
+	// shall run on with if the kernel does not make the call again, and its
+	// signal mask.
 	entry, saved, live []byte
+	rewound            bool
 	mask               uint64
 	cpu                *regset.State // in the image that is being made
 	kept               []byte        // what else system calls change: NT_PPC_PPR
@@ -60,11 +62,16 @@ type task struct {
 	suspended          bool // its seccomp filters are put off
 }
 
+// step is called before each request to a traced task, and before each change
+// of its memory. Tests count them.
+var step = func() {}
+
 // ptrace makes a request. What data points to must stay in place meanwhile,
 // which the directive sees to.
 //
 //go:uintptrescapes
 func ptrace(request int, tid int, addr, data uintptr) error {
+	step()
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
 	if e != 0 {
 		return e
@@ -260,11 +267,6 @@ func (t *task) detach() error {
 	}
 	if err != nil {
 		return fmt.Errorf("detach from pid %d: %w", t.tid, err)
-	}
-	for _, s := range t.held {
-		if err := unix.Tgkill(t.pid, t.tid, unix.Signal(s)); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("send signal %d to pid %d again: %w", s, t.tid, err)
-		}
 	}
 	return nil
 }

@@ -127,11 +127,17 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	if caller == nil || o.call != nil && !caller.inCall(o.call) {
 		return true, firstError(rs.tree.thaw(), fmt.Errorf("pid %d waits no longer: %w", tid, unix.EINTR))
 	}
+	// If this program is killed, nothing half made runs on.
+	if err := rs.tree.setOptions(optExitKill); err != nil {
+		rs.tree.thaw()
+		return false, err
+	}
 	for _, t := range p.tasks {
 		if err := t.hold(); err != nil {
 			for _, t := range p.tasks {
 				_ = t.release() // it may be what has failed
 			}
+			rs.tree.setOptions(0)
 			rs.tree.thaw()
 			return false, err
 		}
@@ -146,6 +152,7 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 			}
 		}
 	}
+	_ = rs.tree.setOptions(0) // a task may be gone, which thaw finds out
 	if e := rs.tree.thaw(); err == nil {
 		err = e
 	}

@@ -90,6 +90,7 @@ func (s *saver) mm(p *process, r *image.Process) error {
 			if err := p.mem.read(v.Start, mm.VDSO); err != nil {
 				return err
 			}
+			clearUndo(mm.VDSO)
 		case image.Anon, image.FileVMA:
 			if !a.shared {
 				part.vmas = append(part.vmas, *v)

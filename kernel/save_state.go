@@ -167,6 +167,13 @@ func readLimits(pid int) ([]image.Limit, error) {
 // tasks saves the tasks of a process, but for their CPU state.
 func (s *saver) tasks(p *process, r *image.Process) error {
 	for _, t := range p.tasks {
+		if err := p.borrow(t); err != nil {
+			return err
+		}
+		if err := p.readCalls(t, t.cpu); err != nil {
+			return err
+		}
+		t.cpu.Used = t.arch.Used(t.cpu)
 		st, err := readStatus(t.tid)
 		if err != nil {
 			return err

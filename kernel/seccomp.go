@@ -48,6 +48,9 @@ func (s *saver) mayMakeCalls(p *process) (bool, error) {
 		case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL):
 			return false, fmt.Errorf("pid %d: put off its seccomp filters: %w", t.tid, err)
 		case st.seccomp == seccompFilter && st.filters == 1 && listenerAbove(p.pid):
+			if err := p.borrow(t); err != nil {
+				return false, err
+			}
 			ours, err := t.underEmulation()
 			if err != nil {
 				return false, err

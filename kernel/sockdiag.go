@@ -117,7 +117,7 @@ func parseUnixDiag(b []byte) (uint32, *unixInfo) {
 
 // diagSocket opens a NETLINK_SOCK_DIAG socket in the network namespace of a
 // process. Where that is not this program's, the process is made to open it.
-func (p *process) diagSocket() (int, error) {
+func (p *process) diagSocket() (own int, err error) {
 	const netlinkSockDiag = 4
 	kind := unix.SOCK_RAW | unix.SOCK_CLOEXEC
 	ours, err := os.Readlink("/proc/self/ns/net")
@@ -131,18 +131,24 @@ func (p *process) diagSocket() (int, error) {
 			return fd, nil
 		}
 	}
-	fd, err := p.leader().call(sysSocket, unix.AF_NETLINK, uint64(kind), netlinkSockDiag)
-	if err != nil {
-		return -1, fmt.Errorf("sock_diag: %w", err)
-	}
+	own = -1
 	pidfd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(pidfd)
-	own, err := pidfdGetfd(pidfd, int(fd))
-	if _, e := p.leader().call(sysClose, fd); err == nil {
-		err = e
+	if p.loan.task == nil {
+		if err := p.borrow(p.leader()); err != nil {
+			return -1, err
+		}
+		defer func() { err = firstError(err, p.giveBack()) }()
+	}
+	err = p.callForDescriptor(func(fd uint64) (err error) {
+		own, err = pidfdGetfd(pidfd, int(fd))
+		return err
+	}, sysSocket, unix.AF_NETLINK, uint64(kind), netlinkSockDiag)
+	if err != nil {
+		err = fmt.Errorf("sock_diag: %w", err)
 	}
 	return own, err
 }

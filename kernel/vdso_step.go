@@ -2,21 +2,29 @@ package kernel
 
 import (
 	"fmt"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cr/regset"
 )
 
-// maxSteps is how many instructions a task is given to leave a function of the
-// vdso. The longest functions have a few hundred.
-const maxSteps = 20000
+// How often, and how long at first and at most, a task is let run to leave a
+// function of the vdso.
+const (
+	maxRunsOn  = 100
+	firstRunOn = 20 * time.Microsecond
+	lastRunOn  = 5 * time.Millisecond
+)
 
 // leaveVDSO lets those stopped tasks of a process run on that are in a function
 // of the vdso which reads data of the kernel, to the end of it: on another kernel
-// it would read other data in the middle.
+// it would read other data in the middle. The same goes for tasks on their way
+// back from a kernel side that was killed.
 func (p *process) leaveVDSO() error {
 	var code area
 	var functions map[string]vdsoFunction
+	var end uint64 // of the ELF image
 	for _, t := range p.tasks {
 		regs, err := t.gprs()
 		if err != nil {
@@ -25,13 +33,14 @@ func (p *process) leaveVDSO() error {
 		if t.arch == nil {
 			continue
 		}
-		if _, _, in := t.arch.Syscall(t.abi, regs); in {
-			continue
-		}
 		if functions == nil {
-			if code, functions, err = p.vdso(); err != nil {
+			if code, functions, end, err = p.vdso(); err != nil {
 				return err
 			}
+		}
+		returns := func(pc uint64) bool { return pc >= code.start+end && pc < code.end }
+		if _, _, in := t.arch.Syscall(t.abi, regs); in && !returns(t.arch.PC(t.abi, regs)) {
+			continue
 		}
 		reads := func(pc uint64) bool {
 			if pc < code.start || pc >= code.end {
@@ -44,18 +53,26 @@ func (p *process) leaveVDSO() error {
 			}
 			return true // a function that has no name
 		}
-		if !reads(t.arch.PC(t.abi, regs)) {
-			continue
-		}
-		if err := t.stepWhile(reads); err != nil {
+		if err := t.runOnWhile(reads, returns); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// vdso finds the kernel's vdso in a process; an empty area if there is none.
-func (p *process) vdso() (area, map[string]vdsoFunction, error) {
+// vdso finds the kernel's vdso in a process, its functions, and where its ELF
+// image ends; an empty area if there is none.
+func (p *process) vdso() (a area, functions map[string]vdsoFunction, end uint64, err error) {
+	a, content, err := p.vdsoContent()
+	if err != nil || content == nil {
+		return a, map[string]vdsoFunction{}, 0, err
+	}
+	functions, err = vdsoFunctions(content)
+	return a, functions, vdsoSize(content), err
+}
+
+// vdsoContent reads the vdso of a process; nil if it has none.
+func (p *process) vdsoContent() (area, []byte, error) {
 	areas, err := readAreas(p.pid, false)
 	if err != nil {
 		return area{}, nil, err
@@ -64,66 +81,104 @@ func (p *process) vdso() (area, map[string]vdsoFunction, error) {
 		if a.name != "[vdso]" {
 			continue
 		}
-		mem, err := openMemory(p.pid)
-		if err != nil {
-			return area{}, nil, err
+		mem := p.mem
+		if mem.f == nil {
+			if mem, err = openMemory(p.pid); err != nil {
+				return area{}, nil, err
+			}
+			defer mem.close()
 		}
-		defer mem.close()
-		code := make([]byte, a.end-a.start)
-		if err := mem.read(a.start, code); err != nil {
-			return area{}, nil, err
-		}
-		functions, err := vdsoFunctions(code)
-		return a, functions, err
+		content := make([]byte, a.end-a.start)
+		return a, content, mem.read(a.start, content)
 	}
-	return area{}, map[string]vdsoFunction{}, nil
+	return area{}, nil, nil
 }
 
-// stepWhile makes a stopped task run on, instruction by instruction, as long as
-// its program counter is where in says.
-func (t *task) stepWhile(in func(pc uint64) bool) error {
-	mask, err := t.sigmask()
-	if err != nil {
-		return err
-	}
-	if err := t.setSigmask(allSignals); err != nil {
-		return err
-	}
-	for i := 0; i < maxSteps; i++ {
-		if err := t.step(); err != nil {
-			return err
-		}
+// runOnWhile lets a stopped task run on as long as its program counter is where
+// in says, but into no system call unless it is where free says. The task is not
+// stepped: a tracer that is killed in the middle of a step leaves a SIGTRAP.
+func (t *task) runOnWhile(in, free func(pc uint64) bool) error {
+	wait := firstRunOn
+	for i := 0; i < maxRunsOn; i++ {
 		regs, err := t.gprs()
 		if err != nil {
 			return err
 		}
 		if !in(t.arch.PC(t.abi, regs)) {
-			break
+			return nil
+		}
+		if err := t.runOn(wait, free); err != nil {
+			return err
+		}
+		if wait < lastRunOn {
+			wait += wait / 2
 		}
 	}
-	return t.setSigmask(mask)
+	return nil
 }
 
-// step lets a task run one instruction. Its signals are blocked.
-func (t *task) step() error {
-	for {
-		if err := ptrace(unix.PTRACE_SINGLESTEP, t.tid, 0, 0); err != nil {
-			return fmt.Errorf("pid %d: step: %w", t.tid, err)
+// runOn lets a stopped task run for a while. It stops before a system call.
+func (t *task) runOn(d time.Duration, free func(pc uint64) bool) error {
+	resume := func(request int, sig uintptr) error {
+		if err := ptrace(request, t.tid, 0, sig); err != nil {
+			return fmt.Errorf("resume pid %d: %w", t.tid, err)
 		}
+		return nil
+	}
+	if err := resume(unix.PTRACE_SYSCALL, 0); err != nil {
+		return err
+	}
+	time.Sleep(d)
+	if err := interrupt(t.tid); err != nil {
+		return fmt.Errorf("stop pid %d: %w", t.tid, err)
+	}
+	for {
 		ws, err := waitTask(t.tid)
 		if err != nil {
 			t.stopped = false
 			return err
 		}
-		switch sig := ws.StopSignal(); {
-		case stopEvent(ws) != 0:
-			// A stop for job control: go on.
-		case sig == syscall.SIGTRAP:
+		if stopEvent(ws) == eventStop {
 			return nil
-		case sig == syscall.SIGSTOP:
-			t.held = append(t.held, sig)
+		}
+		// Any other stop takes the place of the one that was asked for.
+		if err := interrupt(t.tid); err != nil {
+			return fmt.Errorf("stop pid %d: %w", t.tid, err)
+		}
+		switch {
+		case stopEvent(ws) != 0:
+			err = resume(unix.PTRACE_SYSCALL, 0)
+		case ws.StopSignal() == syscallStop:
+			var regs []byte
+			if regs, err = t.gprs(); err != nil {
+				return err
+			}
+			if free(t.arch.PC(t.abi, regs)) {
+				err = resume(unix.PTRACE_SYSCALL, 0)
+				break
+			}
+			return t.notYet(regs)
 		default:
-			return fmt.Errorf("pid %d: %w: %v", t.tid, errFault, sig)
+			err = resume(unix.PTRACE_SYSCALL, uintptr(ws.StopSignal()))
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// notYet takes a task that has entered a system call back to before it. It has
+// been interrupted.
+func (t *task) notYet(regs []byte) error {
+	back := append([]byte(nil), regs...)
+	t.arch.Unenter(t.abi, back)
+	skip := append([]byte(nil), back...)
+	t.arch.Skip(t.abi, skip)
+	if err := t.setRegset(regset.PRSTATUS, skip); err != nil {
+		return err
+	}
+	if err := t.toStop(); err != nil {
+		return err
+	}
+	return t.setRegset(regset.PRSTATUS, back)
 }

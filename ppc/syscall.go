@@ -125,6 +125,22 @@ func (arch) Rewind(abi regset.ABI, prstatus []byte) bool {
 	return true
 }
 
+// Unenter steps back to the instruction, with the first argument in r3.
+func (arch) Unenter(abi regset.ABI, prstatus []byte) {
+	g := gprs(abi, prstatus)
+	if !g.inSyscall() {
+		return
+	}
+	g.set(3, g.get(ptOrigR3))
+	g.set(ptNIP, g.get(ptNIP)-4)
+	g.leave()
+}
+
+// Skip gives r0 a number that no call has: r3 is ENOSYS afterwards.
+func (arch) Skip(abi regset.ABI, prstatus []byte) {
+	gprs(abi, prstatus).set(0, ^uint64(0))
+}
+
 // SyscallInsn is "sc".
 func (arch) SyscallInsn(abi regset.ABI) []byte {
 	insn := make([]byte, 4)

@@ -399,6 +399,12 @@ type Arch interface {
 	// those of a task in no call.
 	Rewind(abi ABI, prstatus []byte) bool
 
+	// Unenter takes a task that is at the entry to a system call back to the
+	// instruction that makes it. Skip makes the kernel not carry out the call
+	// that a task is at the entry to.
+	Unenter(abi ABI, prstatus []byte)
+	Skip(abi ABI, prstatus []byte)
+
 	// SyscallInsn is the bytes of the instruction that makes a system call.
 	SyscallInsn(ABI) []byte
 }

@@ -115,6 +115,24 @@ func (arch) Rewind(_ regset.ABI, prstatus []byte) bool {
 	return false
 }
 
+// Unenter steps back to the instruction, with the call's number in rax or eax.
+func (a arch) Unenter(abi regset.ABI, prstatus []byte) {
+	g, ok := gprsOf(prstatus)
+	if !ok || !g.inCall() {
+		return
+	}
+	g.set(g.ax, g.get(g.origAX))
+	g.set(g.ip, g.get(g.ip)-insnLen)
+	a.Skip(abi, prstatus)
+}
+
+// Skip sets orig_rax to -1, which is no call, and leaves rax as it is.
+func (arch) Skip(_ regset.ABI, prstatus []byte) {
+	if g, ok := gprsOf(prstatus); ok {
+		g.set(g.origAX, noCall)
+	}
+}
+
 // SyscallInsn is syscall for 64-bit tasks, int $0x80 for 32-bit ones.
 func (arch) SyscallInsn(abi regset.ABI) []byte {
 	if abi == regset.X86_64 {

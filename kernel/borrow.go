@@ -1,0 +1,253 @@
+package kernel
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cr/regset"
+)
+
+// loan is a task of a frozen process that makes calls for the kernel side. A
+// process has one at a time, so that at any instant no more than one of its
+// tasks is away from where it was. The kernel side may be killed at any instant
+// all the same: see undoCode.
+type loan struct {
+	task *task
+	at   uint64    // where the code lies in the process
+	code *undoCode // nil where the task has no way back of its own
+}
+
+// borrow takes a task that was noted away from its program, for calls, and maps
+// scratch memory. The task that was borrowed before is given back.
+func (p *process) borrow(t *task) error {
+	if p.loan.task == t {
+		return nil
+	}
+	if err := p.giveBack(); err != nil {
+		return err
+	}
+	at, err := p.undoPlace(t.abi)
+	if err != nil {
+		return err
+	}
+	if err := t.holdDispatch(); err != nil {
+		return err
+	}
+	p.loan = loan{task: t, at: at}
+	if at == 0 {
+		if t.insn, err = p.findInsn(); err != nil {
+			return err
+		}
+		if err := t.setSigmask(allSignals); err != nil {
+			return err
+		}
+	} else if err := p.setOut(t); err != nil {
+		return err
+	}
+	addr, err := t.mmap(0, scratchSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
+	if err != nil {
+		return err
+	}
+	p.scratch = addr
+	if p.loan.code == nil {
+		return nil
+	}
+	// The task is behind the mmap: what comes after it does not read the
+	// address of the scratch memory from the code.
+	if err := p.layUndo(t); err != nil {
+		return err
+	}
+	t.insn = at + p.loan.code.mapped
+	return nil
+}
+
+// setOut takes a task to the undo code, and blocks its signals only then.
+func (p *process) setOut(t *task) error {
+	if err := p.layUndo(t); err != nil {
+		return err
+	}
+	at, code := p.loan.at, p.loan.code
+	regs := append([]byte(nil), t.live...)
+	t.arch.SetPC(t.abi, regs, at+code.undo)
+	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
+		return err
+	}
+	t.insn = at + code.mapping
+	return t.setSigmask(allSignals)
+}
+
+// layUndo writes the undo code for a task.
+func (p *process) layUndo(t *task) error {
+	p.loan.code = newUndoCode(t.abi, p.loan.at, t.live, t.mask, p.scratch)
+	return p.mem.write(p.loan.at, p.loan.code.text)
+}
+
+// callForDescriptor makes the borrowed task make a call that returns a
+// descriptor, hands that to use, and has the task close it. The task closes it
+// too if the kernel side is killed.
+func (p *process) callForDescriptor(use func(fd uint64) error, nr sysno, args ...uint64) error {
+	t := p.loan.task
+	insn := t.insn
+	if code := p.loan.code; code != nil {
+		t.insn = p.loan.at + code.descriptor
+	}
+	fd, err := t.call(nr, args...)
+	t.insn = insn
+	if err != nil {
+		return err
+	}
+	err = use(fd)
+	_, e := t.call(sysClose, fd)
+	return firstError(err, e)
+}
+
+// giveBack unmaps the scratch memory and puts the borrowed task back to where
+// it was: it is stopped as if it had only been interrupted, so that the kernel
+// goes on with the system call that it was in.
+func (p *process) giveBack() error {
+	t := p.loan.task
+	if t == nil {
+		return nil
+	}
+	code := p.loan.code
+	defer func() { p.loan, p.scratch = loan{}, 0 }()
+	if p.scratch != 0 {
+		if code != nil {
+			t.insn = p.loan.at + code.plain
+		}
+		if _, err := t.call(sysMunmap, p.scratch, scratchSize); err != nil {
+			return err
+		}
+	}
+	if err := t.toInterrupt(); err != nil {
+		return err
+	}
+	if t.dispatch.Mode != 0 {
+		if err := t.setDispatch(t.dispatch); err != nil {
+			return err
+		}
+	}
+	if code == nil {
+		if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
+			return err
+		}
+		if err := t.settle(t.kept); err != nil {
+			return err
+		}
+		return t.setSigmask(t.mask)
+	}
+	if err := t.setSigmask(t.mask); err != nil {
+		return err
+	}
+	if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
+		return err
+	}
+	return p.mem.write(p.loan.at, make([]byte, len(code.text)))
+}
+
+// back is what a task is given back with: the registers that it was stopped
+// with where the kernel makes its system call again, those of a task in no
+// call otherwise.
+func (t *task) back() []byte {
+	if t.rewound {
+		return t.entry
+	}
+	return t.live
+}
+
+// toInterrupt takes a task from the end of a system call to a stop as by
+// PTRACE_INTERRUPT, where the kernel looks whether a call is to be made again.
+func (t *task) toInterrupt() error {
+	if err := interrupt(t.tid); err != nil {
+		return fmt.Errorf("stop pid %d: %w", t.tid, err)
+	}
+	return t.toStop()
+}
+
+// toStop lets a task that has been interrupted run to where it stops for it.
+func (t *task) toStop() error {
+	if err := ptrace(unix.PTRACE_CONT, t.tid, 0, 0); err != nil {
+		return fmt.Errorf("resume pid %d: %w", t.tid, err)
+	}
+	t.stopped = false
+	_, err := new(tree).awaitStop(t)
+	return err
+}
+
+// undoSize is how many bytes the undo code takes, at most.
+const undoSize = 512
+
+// undoPlace finds a place for the undo code: behind the ELF image of the vdso,
+// in its last page, where nothing is. A page that is written to becomes the
+// process's own. 0 if there is no place.
+func (p *process) undoPlace(abi regset.ABI) (uint64, error) {
+	if newUndoCode(abi, 0, make([]byte, 512), 0, 0) == nil {
+		return 0, nil
+	}
+	if p.undoAt != 0 || p.noUndo {
+		return p.undoAt, nil
+	}
+	code, content, err := p.vdsoContent()
+	if err != nil {
+		return 0, err
+	}
+	size := vdsoSize(content)
+	if size != 0 && size+undoSize <= uint64(len(content)) && isSlack(content[size:]) {
+		p.undoAt = code.start + size
+	}
+	p.noUndo = p.undoAt == 0
+	return p.undoAt, nil
+}
+
+// isSlack reports whether what follows a vdso is empty, or what a kernel side
+// that was killed has left.
+func isSlack(b []byte) bool {
+	return bytes.HasPrefix(b, []byte(undoMagic)) || len(bytes.Trim(b, "\x00")) == 0
+}
+
+// vdsoSize is the size of the ELF image of a vdso, rounded up; 0 if it is none.
+func vdsoSize(content []byte) uint64 {
+	f, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil {
+		return 0
+	}
+	l := layout{f.ByteOrder, 8}
+	// e_shoff, e_shentsize and e_shnum of the ELF header.
+	tableAt, entryAt := 40, 58
+	if f.Class == elf.ELFCLASS32 {
+		l.word, tableAt, entryAt = 4, 32, 46
+	}
+	end := l.long(content[tableAt:], 0) +
+		uint64(l.order.Uint16(content[entryAt:]))*uint64(l.order.Uint16(content[entryAt+2:]))
+	grow := func(to uint64) {
+		if to > end {
+			end = to
+		}
+	}
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_NOBITS {
+			grow(s.Offset + s.FileSize)
+		}
+	}
+	for _, s := range f.Progs {
+		if s.Type == elf.PT_LOAD {
+			grow(s.Off + s.Memsz)
+		}
+	}
+	return (end + 63) &^ 63
+}
+
+// clearUndo takes from the contents of a vdso what a kernel side that was
+// killed has left there.
+func clearUndo(content []byte) {
+	size := vdsoSize(content)
+	if size == 0 || size >= uint64(len(content)) || !bytes.HasPrefix(content[size:], []byte(undoMagic)) {
+		return
+	}
+	for i := range content[size:] {
+		content[size+uint64(i)] = 0
+	}
+}

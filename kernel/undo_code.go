@@ -1,0 +1,202 @@
+package kernel
+
+import "cr/regset"
+
+// undoCode is code that a process is given while one of its tasks makes calls
+// for the kernel side. It has system call instructions, and behind each of them
+// what brings the task back to where it was: should the kernel side be killed,
+// the task runs into it. Nothing of it reads or writes memory of the program,
+// the stack least of all.
+type undoCode struct {
+	text []byte
+
+	// Offsets of system call instructions, by what is done after the call: for
+	// calls while nothing is mapped; for the mmap that maps the scratch memory,
+	// which is unmapped; for calls while it is mapped, the same; for a call that
+	// returns a descriptor, which is closed.
+	plain, mapping, mapped, descriptor uint64
+
+	undo uint64 // where the mask and the registers are put back
+}
+
+// undoMagic is what the code begins with.
+const undoMagic = "cr-undo\x00"
+
+// newUndoCode makes the code for an address: it leads to regs, NT_PRSTATUS of a
+// task in no system call, and a signal mask; scratch is unmapped. nil where
+// there is none for the ABI.
+func newUndoCode(abi regset.ABI, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	switch abi {
+	case regset.X86_64:
+		return undoX86_64(at, regs, mask, scratch)
+	case regset.I386:
+		return undoI386(at, regs, mask, scratch)
+	}
+	return nil
+}
+
+// assembler puts machine code together.
+type assembler struct {
+	layout
+	b []byte
+}
+
+func (a *assembler) code(b ...byte) { a.b = append(a.b, b...) }
+
+func (a *assembler) imm32(v uint64) {
+	a.b = append(a.b, 0, 0, 0, 0)
+	a.order.PutUint32(a.b[len(a.b)-4:], uint32(v))
+}
+
+func (a *assembler) imm64(v uint64) {
+	a.b = append(a.b, 0, 0, 0, 0, 0, 0, 0, 0)
+	a.order.PutUint64(a.b[len(a.b)-8:], v)
+}
+
+func (a *assembler) here() uint64 { return uint64(len(a.b)) }
+
+// jump adds a jump (jmp rel32) whose target is set by land.
+func (a *assembler) jump() (from uint64) {
+	a.code(0xe9)
+	a.imm32(0)
+	return a.here()
+}
+
+func (a *assembler) land(from uint64) {
+	a.order.PutUint32(a.b[from-4:], uint32(a.here()-from))
+}
+
+// Where the data lies that the code begins with: the magic, the mask, and the
+// program counter.
+const (
+	undoMaskAt = 8
+	undoPCAt   = 16
+	undoData   = 24
+)
+
+func (a *assembler) data(mask, pc uint64) {
+	a.b = append(a.b, undoMagic...)
+	a.b = append(a.b, make([]byte, undoData-undoMaskAt)...)
+	a.putSigset(a.b[undoMaskAt:], mask)
+	a.putLong(a.b[undoPCAt:], 0, pc)
+}
+
+// undoX86_64 changes no flags: the instructions are moves and jumps. Registers
+// are numbered as in struct user_regs_struct.
+func undoX86_64(at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	const r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip = 6, 7, 8, 9, 10, 11, 12, 13, 14, 16
+	nr := func(s sysno) uint64 { return uint64(s.number(regset.X86_64)) }
+	u := new(undoCode)
+	a := &assembler{layout: layoutOf(regset.X86_64)}
+	a.data(mask, a.long(regs, rip))
+	syscall := func() uint64 {
+		a.code(0x0f, 0x05)
+		return a.here() - 2
+	}
+	u.plain = syscall()
+	toUndo := a.jump()
+	u.descriptor = syscall()
+	a.code(0x48, 0x89, 0xc7, 0xb8) // mov %rax, %rdi; mov $close, %eax
+	a.imm32(nr(sysClose))
+	syscall()
+	toUnmap := a.jump()
+	u.mapping = syscall()
+	a.code(0x48, 0x89, 0xc7) // mov %rax, %rdi
+	toSize := a.jump()
+	u.mapped = syscall()
+	a.land(toUnmap)
+	a.code(0x48, 0xbf) // mov $scratch, %rdi
+	a.imm64(scratch)
+	a.land(toSize)
+	a.code(0xbe) // mov $size, %esi
+	a.imm32(scratchSize)
+	a.code(0xb8) // mov $munmap, %eax
+	a.imm32(nr(sysMunmap))
+	syscall()
+	a.land(toUndo)
+	u.undo = a.here()
+	a.code(0xb8) // mov $rt_sigprocmask, %eax
+	a.imm32(nr(sysRtSigprocmask))
+	a.code(0xbf) // mov $SIG_SETMASK, %edi
+	a.imm32(sigSetmask)
+	a.code(0x48, 0xbe) // mov $mask, %rsi
+	a.imm64(at + undoMaskAt)
+	a.code(0xba) // mov $0, %edx
+	a.imm32(0)
+	a.code(0x41, 0xba) // mov $8, %r10d
+	a.imm32(sigsetSize)
+	syscall()
+	for _, r := range []struct {
+		op    [2]byte // mov $imm64, %reg
+		index int
+	}{
+		{[2]byte{0x48, 0xbf}, rdi}, {[2]byte{0x48, 0xbe}, rsi}, {[2]byte{0x48, 0xba}, rdx}, {[2]byte{0x49, 0xba}, r10},
+		{[2]byte{0x49, 0xb8}, r8}, {[2]byte{0x49, 0xb9}, r9}, {[2]byte{0x48, 0xb8}, rax}, {[2]byte{0x48, 0xb9}, rcx},
+		{[2]byte{0x49, 0xbb}, r11},
+	} {
+		a.code(r.op[:]...)
+		a.imm64(a.long(regs, r.index))
+	}
+	a.code(0xff, 0x25) // jmp *pc(%rip)
+	a.imm32(undoPCAt - (a.here() + 4))
+	u.text = a.b
+	return u
+}
+
+// sigSetmask is SIG_SETMASK of rt_sigprocmask(2).
+const sigSetmask = 2
+
+// undoI386 is the same for 32-bit tasks, registers numbered as in struct
+// user_regs_struct32.
+func undoI386(at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	const ebx, ecx, edx, esi, edi, ebp, eax, eip = 0, 1, 2, 3, 4, 5, 6, 12
+	nr := func(s sysno) uint64 { return uint64(s.number(regset.I386)) }
+	u := new(undoCode)
+	a := &assembler{layout: layoutOf(regset.I386)}
+	a.data(mask, a.long(regs, eip))
+	syscall := func() uint64 {
+		a.code(0xcd, 0x80)
+		return a.here() - 2
+	}
+	load := func(op byte, v uint64) { // mov $imm32, %reg
+		a.code(op)
+		a.imm32(v)
+	}
+	const toEBX, toECX, toEDX, toESI, toEDI, toEBP, toEAX = 0xbb, 0xb9, 0xba, 0xbe, 0xbf, 0xbd, 0xb8
+	u.plain = syscall()
+	toUndo := a.jump()
+	u.descriptor = syscall()
+	a.code(0x89, 0xc3) // mov %eax, %ebx
+	load(toEAX, nr(sysClose))
+	syscall()
+	toUnmap := a.jump()
+	u.mapping = syscall()
+	a.code(0x89, 0xc3)
+	toSize := a.jump()
+	u.mapped = syscall()
+	a.land(toUnmap)
+	load(toEBX, scratch)
+	a.land(toSize)
+	load(toECX, scratchSize)
+	load(toEAX, nr(sysMunmap))
+	syscall()
+	a.land(toUndo)
+	u.undo = a.here()
+	load(toEAX, nr(sysRtSigprocmask))
+	load(toEBX, sigSetmask)
+	load(toECX, at+undoMaskAt)
+	load(toEDX, 0)
+	load(toESI, sigsetSize)
+	syscall()
+	load(toEBX, a.long(regs, ebx))
+	load(toECX, a.long(regs, ecx))
+	load(toEDX, a.long(regs, edx))
+	load(toESI, a.long(regs, esi))
+	load(toEDI, a.long(regs, edi))
+	load(toEBP, a.long(regs, ebp))
+	load(toEAX, a.long(regs, eax))
+	a.code(0xff, 0x25) // jmp *pc
+	a.imm32(at + undoPCAt)
+	u.text = a.b
+	return u
+}

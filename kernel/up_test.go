@@ -37,11 +37,13 @@ func below(t *testing.T, pid int) []int {
 // family is a program of three processes, one with two threads.
 const family = `
 import threading
+r, w = os.pipe()
 for i in range(2):
     if os.fork() == 0:
         threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+        os.write(w, b"x")
         time.sleep(1000)
-time.sleep(0.3)
+for i in range(2): os.read(r, 1)
 b = bytearray(os.urandom(8 << 20))
 ready()
 print("ok")

@@ -37,6 +37,15 @@ func TestMain(m *testing.M) {
 		if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
 			panic(err)
 		}
+		// Servers, and one that scripts/setup has unpacked.
+		cache := os.Getenv("CR_CACHE")
+		if cache == "" {
+			cache = filepath.Join(os.Getenv("HOME"), ".cache", "cr")
+		}
+		path := os.Getenv("PATH") + ":/usr/sbin:" + filepath.Join(cache, "programs/usr/sbin")
+		if err := os.Setenv("PATH", path); err != nil {
+			panic(err)
+		}
 		cr = filepath.Join(dir, "cr")
 		if out, err := exec.Command("go", "build", "-o", cr, "cr/cmd/cr").CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("%v\n%s", err, out))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -95,9 +96,14 @@ func ask(conn net.Conn, words []string) (string, error) {
 }
 
 func TestRedis(t *testing.T) {
-	needs(t, "redis-server")
+	// One program that goes by its name.
+	needs(t, "redis-check-rdb")
+	program, err := exec.LookPath("redis-check-rdb")
+	require.NoError(t, err)
 	each(t, func(p *place) {
-		r := p.start("redis-server", "--port", strconv.Itoa(freePort(p.T)), "--bind", "127.0.0.1", "--unixsocket", "redis.sock",
+		server := p.path("redis-server")
+		require.NoError(p, os.Symlink(program, server))
+		r := p.start(server, "--port", strconv.Itoa(freePort(p.T)), "--bind", "127.0.0.1", "--unixsocket", "redis.sock",
 			"--appendonly", "yes", "--dir", p.dir)
 		c := &redisClient{place: p, address: p.path("redis.sock")}
 		eventually(p, func() (struct{}, error) { _, err := os.Stat(c.address); return struct{}{}, err })
@@ -122,8 +128,20 @@ func TestRedis(t *testing.T) {
 	})
 }
 
+// copyOf copies a program to where the user of the test may read it.
+func copyOf(p *place, program string) string {
+	p.Helper()
+	b, err := os.ReadFile(program)
+	require.NoError(p, err)
+	path := p.path(filepath.Base(program) + ".bin")
+	require.NoError(p, os.WriteFile(path, b, 0o755))
+	return path
+}
+
 func TestNginx(t *testing.T) {
 	needs(t, "nginx")
+	nginx, err := exec.LookPath("nginx")
+	require.NoError(t, err)
 	each(t, func(p *place) {
 		port := freePort(p.T)
 		p.write("page", "the page\n")
@@ -140,7 +158,7 @@ http {
 	server { listen 127.0.0.1:%d; root %s; }
 }
 `, user, p.dir, p.dir, p.dir, p.dir, p.dir, p.dir, p.dir, p.dir, port, p.dir))
-		r := p.start("nginx", "-e", p.path("error.log"), "-c", config)
+		r := p.start(copyOf(p, nginx), "-e", p.path("error.log"), "-c", config)
 		require.Equal(p, "the page\n", get(p, port, "/page"))
 		time.Sleep(200 * time.Millisecond)
 		q := r.through()

@@ -115,12 +115,10 @@ func (l *launcher) launch() error {
 	if l.options.KeepClocks && l.made.Init == 0 {
 		return fmt.Errorf("clocks that go on take a pid namespace whose init is not of the image: %w", unix.EOPNOTSUPP)
 	}
-	if l.made.Init != 0 {
+	if l.made.report != nil {
 		if p, err = l.splitInit(p); err != nil {
 			return err
 		}
-	} else if root := l.rs.img.Header.Root; l.options.PIDs == SamePIDs && int(root) != p.pid {
-		return fmt.Errorf("pid %d: %w", root, unix.EOPNOTSUPP)
 	}
 	l.made.PID = p.pid
 	if rec := l.rs.img.Process(l.rs.img.Header.Root); rec != nil && rec.Calls {
@@ -180,7 +178,7 @@ func (l *launcher) start() error {
 	// by optExitKill.
 	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	attr := &os.ProcAttr{Env: []string{}, Sys: sys}
-	if l.options.PIDs == NamespacePIDs && img.Header.Root != 1 {
+	if l.options.PIDs == NamespacePIDs && img.Header.Root != 1 || l.options.PIDs == SamePIDs {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -223,7 +221,7 @@ func (l *launcher) start() error {
 		return fmt.Errorf("start the stub: %w", err)
 	}
 	l.stub = p.Pid
-	if l.made.report != nil {
+	if l.made.report != nil && l.options.PIDs == NamespacePIDs {
 		l.made.Init = p.Pid
 	}
 	return nil
@@ -244,7 +242,7 @@ func lastCap() (uintptr, error) {
 const reportFD = 3
 
 // splitInit makes the stub clone the root process, with the pid that it had,
-// and go on as init of the namespace.
+// and go on as init of the namespace, or as its parent where there is none.
 func (l *launcher) splitInit(p *process) (*process, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
@@ -259,8 +257,19 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		}
 	}
 	c, err := p.clone(init, 0, unix.SIGCHLD, l.rs.img.Header.Root)
-	if err != nil {
-		return nil, fmt.Errorf("pid %d in a new namespace: %w", l.rs.img.Header.Root, err)
+	switch {
+	case errors.Is(err, unix.EEXIST) && l.options.PIDs == SamePIDs:
+		return nil, fmt.Errorf("pid %d is in use (--pids=namespace or --pids=new): %w", l.rs.img.Header.Root, err)
+	case errors.Is(err, unix.EPERM) && l.options.PIDs == SamePIDs:
+		return nil, fmt.Errorf("to choose pid %d outside of a namespace of its own takes CAP_CHECKPOINT_RESTORE: %w", l.rs.img.Header.Root, err)
+	case err != nil:
+		return nil, fmt.Errorf("pid %d: %w", l.rs.img.Header.Root, err)
+	}
+	if l.made.Init == 0 {
+		// What a terminal sends to the group of this program is not for it.
+		if _, err := init.call(sysSetpgid, 0, 0); err != nil {
+			return nil, err
+		}
 	}
 	init.arch.SetPC(init.abi, init.live, stubText(init.abi)+uint64(stubCodes[init.abi].init))
 	scratch := p.scratch
@@ -373,7 +382,7 @@ func (m *Restarted) Wait() (unix.WaitStatus, error) {
 // WaitStop waits for the root process to end or to stop, and gives its wait
 // status.
 func (m *Restarted) WaitStop() (unix.WaitStatus, error) {
-	if m.Init == 0 {
+	if m.report == nil {
 		var ws unix.WaitStatus
 		for {
 			_, err := unix.Wait4(m.PID, &ws, unix.WUNTRACED, nil)
@@ -385,12 +394,12 @@ func (m *Restarted) WaitStop() (unix.WaitStatus, error) {
 	var b [8]byte
 	for {
 		_, err := io.ReadFull(m.report, b[:])
-		if errors.Is(err, io.EOF) {
-			// Init was killed before it could tell, and all others by that.
+		if errors.Is(err, io.EOF) && m.Init != 0 {
+			// It was killed before it could tell, and all others by that.
 			return unix.WaitStatus(unix.SIGKILL), nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("the namespace ended before process %d told its status: %w", m.root, err)
+			return 0, fmt.Errorf("the parent of process %d ended before it told its status: %w", m.root, err)
 		}
 		if m.order.Uint32(b[:]) == m.root {
 			return unix.WaitStatus(m.order.Uint32(b[4:])), nil

@@ -409,7 +409,7 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 				return err
 			}
 			if err := r.mem.write(at, data[:n]); err != nil {
-				return fmt.Errorf("pid %d: %w", r.pid, err)
+				return fmt.Errorf("process %d did not come up: %w", r.rec.PID, err)
 			}
 			data = data[n:]
 			run.Addr += n

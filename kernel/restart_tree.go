@@ -207,13 +207,15 @@ func (rs *restarter) undoChildren() error {
 		if err := unix.Kill(r.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
-		for _, t := range r.tasks {
+		// The leader last: its end is told when its threads have been waited for.
+		for k := len(r.tasks) - 1; k >= 0; k-- {
+			tid := r.tasks[k].tid
 			for {
-				if _, err := waitTask(t.tid); err != nil {
+				if _, err := waitTask(tid); err != nil {
 					break
 				}
 			}
-			delete(rs.tree.tasks, t.tid)
+			delete(rs.tree.tasks, tid)
 		}
 		t := rs.root.leader()
 		if r.status.ppid == rs.root.pid {

@@ -307,7 +307,7 @@ func TestRestartPIDs(t *testing.T) {
 	// The pid is taken.
 	_, said, w := run(t, cr, "restart", "--pids=keep", image)
 	require.Equal(t, failed, w.ExitStatus())
-	require.Contains(t, said, strconv.Itoa(pid))
+	require.Contains(t, said, fmt.Sprintf("pid %d is in use", pid))
 	q := launch(t, nil, cr, "restart", "--pids=new", image)
 	q.say("two")
 	line := q.line()
@@ -318,6 +318,15 @@ func TestRestartPIDs(t *testing.T) {
 	q.say("exit3")
 	require.Equal(t, fmt.Sprint("3 exit3 ", children[0]), q.line())
 	require.Equal(t, 3, q.end().ExitStatus())
+
+	// It is free, and pids are those that programs outside see.
+	require.NoError(t, r.cmd.Process.Kill())
+	r.end()
+	q = launch(t, nil, cr, "restart", "--pids=keep", image)
+	q.say("two")
+	require.Equal(t, fmt.Sprint("2 two ", pid), q.line(), q.said)
+	require.NoError(t, unix.Kill(pid, unix.SIGTERM))
+	require.Equal(t, unix.SIGTERM, q.end().Signal())
 }
 
 // TestRestartDescriptors has a pipe to another program at descriptor 3, where cr
@@ -360,6 +369,15 @@ func TestRestartDescriptors(t *testing.T) {
 		require.Equal(t, c.want, string(b), q.said)
 	}
 	require.Equal(t, 5, q.end().ExitStatus())
+}
+
+// endAll ends processes that are no children of the test.
+func endAll(t *testing.T, pids []int) {
+	t.Helper()
+	for _, p := range pids {
+		_ = unix.Kill(p, unix.SIGKILL) // it may have ended
+		require.Eventually(t, func() bool { _, _, err := startOf(p); return err != nil }, limit, 10*time.Millisecond)
+	}
 }
 
 // TestDetach goes through the life of a named program.
@@ -416,7 +434,7 @@ os._exit(int(open(sys.argv[1]).read()))`
 	expect(failed, "nothing was restarted as", "kill", "job")
 	expect(failed, "is no name", "wait", "../job")
 
-	for _, pids := range []string{"namespace", "new"} {
+	for _, pids := range []string{"namespace", "new", "keep"} {
 		said, w = detach("job", "--pids="+pids)
 		require.Zero(t, w.ExitStatus(), said)
 		rows := list()
@@ -452,15 +470,16 @@ os._exit(int(open(sys.argv[1]).read()))`
 			expect(0, "", "kill", "-s", "KILL", "job") // what the first process has left behind
 		}
 		expect(failed, "has ended", "kill", "job")
-		for _, c := range children {
-			_ = unix.Kill(c, unix.SIGKILL) // those in no namespace of their own
-		}
+		endAll(t, children) // those in no namespace of their own
 
 		// The name may be used again.
 		said, w = detach("job", "--pids="+pids)
 		require.Zero(t, w.ExitStatus(), said)
+		children, err = childPIDs(list()[0].PID)
+		require.NoError(t, err)
 		expect(0, "", "kill", "job")
 		expect(4, "", "wait", "job")
+		endAll(t, children)
 		said, w = detach("job", "--pids="+pids)
 		require.Zero(t, w.ExitStatus(), said)
 		root := list()[0].PID

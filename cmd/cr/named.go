@@ -191,7 +191,7 @@ func startOf(pid int) (id processID, state byte, err error) {
 	// The name of the program, in parentheses, may be anything.
 	text := string(b)
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const stateField, startField = 3 - 3, 22 - 3
+	const stateField, startField = 0, 19 // 3 and 22 in proc(5)
 	if len(f) <= startField {
 		return id, 0, fmt.Errorf("/proc/%d/stat is malformed", pid)
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -81,7 +84,7 @@ func (t *terminal) stopped(sig unix.Signal) {
 		return
 	}
 	t.Lock()
-	if now := t.current(); now > 0 && now != t.own && unix.Getpgrp() == t.own && inSession(now) {
+	if now := t.current(); now != t.own && isDescendant(now) {
 		t.foreground = now
 	}
 	t.Unlock()
@@ -95,6 +98,24 @@ func (t *terminal) stopped(sig unix.Signal) {
 	default:
 		_ = unix.Kill(0, sig)
 	}
+}
+
+// isDescendant reports whether a process descends from cr.
+func isDescendant(pid int) bool {
+	for pid > 1 {
+		if pid == unix.Getpid() {
+			return true
+		}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return false
+		}
+		_, rest, _ := strings.Cut(string(b), "\nPPid:")
+		if n, err := fmt.Sscan(rest, &pid); n != 1 || err != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // inSession reports whether a process is in the session of cr.

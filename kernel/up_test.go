@@ -1,0 +1,111 @@
+package kernel_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"cr/kernel"
+)
+
+// below lists the descendants of a process, parents first.
+func below(t *testing.T, pid int) []int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
+	require.NoError(t, err)
+	var all []int
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has gone
+		}
+		for _, f := range strings.Fields(string(b)) {
+			child, err := strconv.Atoi(f)
+			require.NoError(t, err)
+			all = append(append(all, child), below(t, child)...)
+		}
+	}
+	return all
+}
+
+// family is a program of three processes, one with two threads.
+const family = `
+import threading
+r, w = os.pipe()
+for i in range(2):
+    if os.fork() == 0:
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+        os.write(w, b"x")
+        time.sleep(1000)
+for i in range(2): os.read(r, 1)
+b = bytearray(os.urandom(8 << 20))
+ready()
+print("ok")
+`
+
+// TestAllUpOrNone kills one of the processes while they are made: none of the
+// others is left, and the error names it.
+func TestAllUpOrNone(t *testing.T) {
+	p := start(t, family)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	before := below(t, os.Getpid())
+	for _, how := range []kernel.PIDs{kernel.NamespacePIDs, kernel.FreshPIDs} {
+		killed := 0
+		_, err := tryRestart(t, image, func(o *kernel.LaunchOptions) {
+			o.PIDs = how
+			o.Progress = func(uint64, uint64) {
+				if all := below(t, os.Getpid()); killed == 0 {
+					killed = all[len(all)-1]
+					require.NoError(t, unix.Kill(killed, unix.SIGKILL))
+				}
+			}
+			o.Ready = func(*kernel.Restarted) error {
+				require.Fail(t, "not all of them are there")
+				return nil
+			}
+		})
+		require.NotZero(t, killed)
+		require.Error(t, err)
+		require.Regexp(t, `process \d+ did not come up`, err.Error())
+		t.Log(err)
+		require.Subset(t, before, below(t, os.Getpid()))
+	}
+}
+
+// TestReady is called when all are there and none runs; if it fails none is
+// left.
+func TestReady(t *testing.T) {
+	p := start(t, family)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	before := below(t, os.Getpid())
+	refused := errors.New("refused")
+	for _, how := range []kernel.PIDs{kernel.NamespacePIDs, kernel.FreshPIDs} {
+		_, err := tryRestart(t, image, func(o *kernel.LaunchOptions) {
+			o.PIDs = how
+			o.Ready = func(m *kernel.Restarted) error {
+				require.Equal(t, 5, m.Tasks)
+				require.Len(t, below(t, m.PID), 2)
+				return refused
+			}
+		})
+		require.ErrorIs(t, err, refused)
+		require.Subset(t, before, below(t, os.Getpid()))
+	}
+}
+
+// TestWhole fails when the image has been written: the program runs on.
+func TestWhole(t *testing.T) {
+	p := start(t, `ready(); print("ok")`)
+	refused := errors.New("refused")
+	_, err := kernel.Checkpoint(p.pid, new(strings.Builder), kernel.CheckpointOptions{Kill: true, Whole: func() error { return refused }})
+	require.ErrorIs(t, err, refused)
+	p.finish()
+}

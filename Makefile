@@ -7,6 +7,7 @@
 # make kernels  the guest kernels
 # make ppc32    what runs in 32-bit powerpc guests, which another compiler builds
 # make lint     gofmt, go vet, staticcheck
+# make fuzz     fuzz every reader and decoder, FUZZTIME=10s each
 # make bench    how long a checkpoint and a restart take
 # make clean    remove what was built, except for the kernels
 
@@ -65,8 +66,11 @@ lint:
 bench: targets
 	go run ./bench
 
+fuzz:
+	FUZZTIME='$(or $(FUZZTIME),10s)' scripts/fuzz
+
 clean:
 	$(MAKE) -C selftest/targets clean
 	rm -rf "$${CR_CACHE:-$$HOME/.cache/cr}/initramfs"
 
-.PHONY: demo test test-all matrix boot kernels ppc32 targets lint bench clean
+.PHONY: demo test test-all matrix boot kernels ppc32 targets lint bench fuzz clean

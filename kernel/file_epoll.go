@@ -220,20 +220,19 @@ func (r *reborn) at(number, fd int, do func(kept int) error) error {
 	if _, err := r.do(sysDup3, fd, number, unix.O_CLOEXEC); err != nil {
 		return err
 	}
-	if err := do(int(kept)); err != nil {
-		return err
-	}
+	// Whatever comes of it, the caller may have to go on with what was there.
+	done := do(int(kept))
 	if !open {
 		_, err := r.do(sysClose, number)
-		return err
+		return firstError(done, err)
 	}
 	restored := 0
 	if flags&unix.FD_CLOEXEC != 0 {
 		restored = unix.O_CLOEXEC
 	}
 	if _, err := r.do(sysDup3, kept, number, restored); err != nil {
-		return err
+		return firstError(done, err)
 	}
 	_, err = r.do(sysClose, kept)
-	return err
+	return firstError(done, err)
 }

@@ -399,6 +399,9 @@ func (rs *restarter) undoFiles(r *reborn) error {
 	if err := rs.undoSockets(); err != nil {
 		return err
 	}
+	if err := r.putBack(); err != nil {
+		return err
+	}
 	if err := r.closeAllBut(r.fds); err != nil {
 		return err
 	}

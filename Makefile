@@ -8,6 +8,7 @@
 # make kernels  the guest kernels
 # make ppc32    what runs in 32-bit powerpc guests, which another compiler builds
 # make lint     gofmt, go vet, staticcheck
+# make fuzz     fuzz every reader and decoder, FUZZTIME=10s each
 # make bench    how long a checkpoint and a restart take
 # make clean    remove what was built, except for the kernels
 
@@ -69,8 +70,11 @@ lint:
 bench: targets
 	go run ./bench
 
+fuzz:
+	FUZZTIME='$(or $(FUZZTIME),10s)' scripts/fuzz
+
 clean:
 	$(MAKE) -C selftest/targets clean
 	rm -rf "$${CR_CACHE:-$$HOME/.cache/cr}/initramfs"
 
-.PHONY: cr demo test test-all matrix boot kernels ppc32 targets lint bench clean
+.PHONY: cr demo test test-all matrix boot kernels ppc32 targets lint bench fuzz clean

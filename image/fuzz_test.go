@@ -92,10 +92,12 @@ func TestSeal(t *testing.T) {
 
 // FuzzRecord decodes one record.
 func FuzzRecord(f *testing.F) {
-	for _, r := range imagetest.Image(imagetest.ABIs[1]).Records() {
-		payload, err := image.Encode(r)
-		require.NoError(f, err)
-		f.Add(uint32(image.TagOf(r)), payload)
+	for _, abi := range imagetest.ABIs {
+		for _, r := range imagetest.Image(abi).Records() {
+			payload, err := image.Encode(r)
+			require.NoError(f, err)
+			f.Add(uint32(image.TagOf(r)), payload)
+		}
 	}
 	f.Fuzz(func(t *testing.T, tag uint32, payload []byte) {
 		for _, r := range image.Samples() {

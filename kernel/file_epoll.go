@@ -217,23 +217,40 @@ func (r *reborn) at(number, fd int, do func(kept int) error) error {
 			return err
 		}
 	}
+	if open {
+		r.displaced = &displaced{number, int(kept), 0}
+		if flags&unix.FD_CLOEXEC != 0 {
+			r.displaced.flags = unix.O_CLOEXEC
+		}
+	}
 	if _, err := r.do(sysDup3, fd, number, unix.O_CLOEXEC); err != nil {
 		return err
 	}
-	if err := do(int(kept)); err != nil {
-		return err
-	}
+	// Whatever comes of it, the caller may have to go on with what was there.
+	done := do(int(kept))
 	if !open {
 		_, err := r.do(sysClose, number)
-		return err
+		return firstError(done, err)
 	}
-	restored := 0
-	if flags&unix.FD_CLOEXEC != 0 {
-		restored = unix.O_CLOEXEC
-	}
-	if _, err := r.do(sysDup3, kept, number, restored); err != nil {
-		return err
+	if err := r.putBack(); err != nil {
+		return firstError(done, err)
 	}
 	_, err = r.do(sysClose, kept)
-	return err
+	return firstError(done, err)
+}
+
+// displaced is an open file that lies at another descriptor for now.
+type displaced struct{ number, kept, flags int }
+
+// putBack puts what was displaced back, if anything is.
+func (r *reborn) putBack() error {
+	d := r.displaced
+	if d == nil {
+		return nil
+	}
+	if _, err := r.do(sysDup3, d.kept, d.number, d.flags); err != nil {
+		return err
+	}
+	r.displaced = nil
+	return nil
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -284,6 +285,14 @@ func (rs *restarter) stageFIFO(f *image.File) error {
 	rs.helper(both)
 	if err := rs.checkIdentity(rs.root, both, f, false); err != nil {
 		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(procPath(rs.root.pid, "fd/"+strconv.Itoa(both)), &st); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		// Its contents are not to be written to anything else.
+		return rs.changed(f, "it is no FIFO, as it was said to be")
 	}
 	fd, err := rs.root.openPath(procFD(both), rs.reopenFlags(f))
 	if err != nil {

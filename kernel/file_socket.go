@@ -495,7 +495,7 @@ func (rs *restarter) send(fd int, data, to []byte, files []uint32) error {
 	case len(files) > 0:
 		err = rs.sendFiles(fd, data, files)
 	case len(data) > sendAtOnce:
-		err = rs.sendOwn(fd, data, to)
+		err = rs.sendLarge(fd, data, to)
 	default:
 		_, err = rs.sendSome(fd, data, to)
 	}
@@ -554,27 +554,33 @@ func (rs *restarter) growQueue(fd int) error {
 	return err
 }
 
-// sendOwn sends a message that is too large to be put into the process.
-func (rs *restarter) sendOwn(fd int, data, to []byte) error {
-	own, err := rs.own(fd)
+// sendLarge makes the root process send a message that is too large for its
+// scratch memory, from memory that is mapped for it. This program does not send
+// it itself: whoever receives it may ask who did.
+func (rs *restarter) sendLarge(fd int, data, to []byte) error {
+	r := rs.root
+	t := r.leader()
+	page := uint64(os.Getpagesize())
+	length := (uint64(len(data)) + page - 1) &^ (page - 1)
+	at, err := r.space.take(length)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(own)
-	address := uintptr(0)
-	if to != nil {
-		address = uintptr(unsafe.Pointer(&to[0]))
+	if _, err := t.mmap(at, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|mapFixedNoReplace, -1, 0); err != nil {
+		return err
 	}
-	for {
-		_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(own), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, uintptr(len(to)))
-		if e == 0 {
-			return nil
+	err = r.mem.write(at, data)
+	if err == nil {
+		address := any(0)
+		if to != nil {
+			address = to
 		}
-		if e != unix.EINTR {
-			return e
-		}
+		_, err = r.do(sysSendto, fd, at, len(data), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, address, len(to))
 	}
+	if _, e := t.call(sysMunmap, at, length); err == nil {
+		err = e
+	}
+	return err
 }
 
 // sendFiles sends a message with descriptors.

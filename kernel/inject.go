@@ -31,11 +31,20 @@ func (e *CallError) Unwrap() error { return e.Errno }
 // allSignals is a signal mask that blocks all that can be blocked.
 const allSignals = ^uint64(0)
 
+// failCall, set by tests only, says with which errno a call fails instead of
+// being made; 0 lets it be made.
+var failCall func(nr sysno) unix.Errno
+
 // call makes a stopped task make a system call, and returns its result. The
 // task's registers are lost: whoever lets the task run on writes them first.
 // Signals must be blocked in the task. A result that is an errno is a
 // *CallError.
 func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
+	if failCall != nil {
+		if errno := failCall(nr); errno != 0 {
+			return 0, &CallError{t.tid, nr.String(), errno}
+		}
+	}
 	number := nr.number(t.abi)
 	if number < 0 {
 		return 0, &CallError{t.tid, nr.String(), unix.ENOSYS}

@@ -34,20 +34,22 @@ type RestartOptions struct {
 // A reborn is a process that is being made from an image.
 type reborn struct {
 	*process
-	rec    *image.Process
-	mm     *image.MM
-	space  space
-	old    []area // mappings before anything was staged
-	vmas   []stagedVMA
-	vdso   vdsoPlan
-	insn   uint64         // in the trampoline
-	exe    int            // descriptor of the program file in the task; -1
-	cwd    int            // descriptor of the working directory
-	root   int            // descriptor of the root directory; 0 if it stays
-	others []*task        // threads that the process had before
-	fds    []int          // descriptors that are open at the start
-	limits []image.Limit  // at the start
-	late   map[uint32]int // as restarter.files, of files that were made when all processes were
+	rec       *image.Process
+	mm        *image.MM
+	space     space
+	old       []area // mappings before anything was staged
+	vmas      []stagedVMA
+	vdso      vdsoPlan
+	insn      uint64         // in the trampoline
+	exe       int            // descriptor of the program file in the task; -1
+	cwd       int            // descriptor of the working directory
+	root      int            // descriptor of the root directory; 0 if it stays
+	others    []*task        // threads that the process had before
+	fds       []int          // descriptors that are open at the start
+	limits    []image.Limit  // at the start
+	late      map[uint32]int // as restarter.files, of files that were made when all processes were
+	sigchld   bool           // SIGCHLD was pending before
+	displaced *displaced     // an open file of the caller that is elsewhere for now
 }
 
 // restarter makes processes from an image.
@@ -266,6 +268,9 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 			return err
 		}
 	}
+	if r.sigchld, err = sigchldPending(p.pid); err != nil {
+		return err
+	}
 	areas, err := readAreas(p.pid, false)
 	if err != nil {
 		return err
@@ -401,7 +406,7 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 	}
 	for _, r := range rs.list {
 		if r.mm == nil || r.mm.ID != p.Owner {
-			continue
+			continue // another process, or a zombie
 		}
 		for len(data) > 0 {
 			at, n, err := r.staged(run.Addr, uint64(len(data)))

@@ -66,8 +66,8 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 	case st.Mtim.Nano() == f.Mtime:
 		return nil
 	}
-	if mapped && f.Sum != 0 {
-		sum, err := sumFile(link, st.Size, make([]byte, sumBuffer))
+	if mapped && f.Sum != 0 && st.Size <= maxSum {
+		sum, err := r.sum(fd, f.Path)
 		if err != nil {
 			return err
 		}
@@ -76,6 +76,22 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 		}
 	}
 	return rs.changed(f, "it was modified")
+}
+
+// sum is the checksum of a file that the process has open for reading: of what
+// it has opened, not of what this program might open.
+func (r *reborn) sum(fd int, path string) (uint32, error) {
+	pidfd, err := unix.PidfdOpen(r.pid, 0)
+	if err != nil {
+		return 0, fmt.Errorf("pidfd_open %d: %w", r.pid, err)
+	}
+	defer unix.Close(pidfd)
+	own, err := pidfdGetfd(pidfd, fd)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(own)
+	return sumOpen(own, path, make([]byte, sumBuffer))
 }
 
 // stageFiles makes, in the root process, all files that the tree has open.
@@ -381,6 +397,9 @@ func (rs *restarter) undoFiles(r *reborn) error {
 		return nil
 	}
 	if err := rs.undoSockets(); err != nil {
+		return err
+	}
+	if err := r.putBack(); err != nil {
 		return err
 	}
 	if err := r.closeAllBut(r.fds); err != nil {

@@ -3,6 +3,8 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -225,10 +227,25 @@ func (rs *restarter) undoChildren() error {
 			}
 		}
 	}
-	if len(rs.list) > 1 {
+	if len(rs.list) > 1 && !rs.root.sigchld {
 		return rs.eatSIGCHLD(rs.root)
 	}
 	return nil
+}
+
+// sigchldPending reports whether a process has a SIGCHLD pending.
+func sigchldPending(pid int) (bool, error) {
+	b, err := readProc(pid, "status")
+	if err != nil {
+		return false, err
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if key, v, _ := strings.Cut(line, ":"); key == "ShdPnd" {
+			set, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return set>>(unix.SIGCHLD-1)&1 != 0, err
+		}
+	}
+	return false, nil
 }
 
 // eatSIGCHLD takes a pending SIGCHLD from a process, which it got for a child

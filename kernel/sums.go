@@ -16,20 +16,31 @@ const maxSum = 32 << 20
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sumFile is the CRC-32C of a mapped file, by which it is known again where its
-// time of modification differs; 0 for a file that is too large or that cannot
-// be read: it may be executed all the same. It reads into buf.
-func sumFile(path string, size int64, buf []byte) (uint32, error) {
-	if size > maxSum {
+// time of modification differs; 0 for a file that is too large, that cannot be
+// read, which may be executed all the same, or that its path leads to no more.
+// It reads into buf.
+func sumFile(f *image.File, buf []byte) (uint32, error) {
+	if f.Size > maxSum {
 		return 0, nil
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	// Whatever the path leads to by now must not be waited for.
+	fd, err := unix.Open(f.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, nil
 	}
 	defer unix.Close(fd)
-	sum := uint32(0)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Dev != f.Dev || st.Ino != f.Ino {
+		return 0, nil
+	}
+	return sumOpen(fd, f.Path, buf)
+}
+
+// sumOpen is the CRC-32C of an open file.
+func sumOpen(fd int, path string, buf []byte) (uint32, error) {
+	sum, at := uint32(0), int64(0)
 	for {
-		n, err := unix.Read(fd, buf)
+		n, err := unix.Pread(fd, buf, at)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -40,6 +51,7 @@ func sumFile(path string, size int64, buf []byte) (uint32, error) {
 			return sum, nil
 		}
 		sum = crc32.Update(sum, castagnoli, buf[:n])
+		at += int64(n)
 	}
 }
 
@@ -70,7 +82,7 @@ func sumFiles(todo <-chan *image.File, done chan<- error) {
 	buf := make([]byte, sumBuffer)
 	var first error
 	for f := range todo {
-		sum, err := sumFile(f.Path, f.Size, buf)
+		sum, err := sumFile(f, buf)
 		if f.Sum = sum; err != nil && first == nil {
 			first = err
 		}

@@ -1,0 +1,53 @@
+package kernel
+
+import (
+	"golang.org/x/sys/unix"
+
+	"cr/regset"
+)
+
+// FailCalls has fail decide, by the name of each call that a task is to be made
+// to make, with which errno it fails instead; nil makes all calls.
+func FailCalls(fail func(call string) unix.Errno) {
+	failCall = nil
+	if fail != nil {
+		failCall = func(nr sysno) unix.Errno { return fail(nr.String()) }
+	}
+}
+
+// ErrKilled is the error of a restart that failed after the point of no return.
+var ErrKilled = errKilled
+
+// TaskState is what ptrace tells of a task.
+type TaskState struct {
+	GPRs, FPRs []byte
+	Sigmask    uint64
+	Rseq       uint64 // address of struct rseq
+}
+
+// ReadTask stops a task for a moment and reads its state. The thread must be
+// locked.
+func ReadTask(tid int) (*TaskState, error) {
+	t, err := holdCaller(tid)
+	if err != nil {
+		return nil, err
+	}
+	var s TaskState
+	regs, err := t.gprs()
+	if err != nil {
+		return nil, err
+	}
+	s.GPRs = append([]byte(nil), regs...)
+	fprs, err := t.regset(regset.PRFPREG)
+	if err != nil {
+		return nil, err
+	}
+	s.FPRs = append([]byte(nil), fprs...)
+	if s.Sigmask, err = t.sigmask(); err != nil {
+		return nil, err
+	}
+	if s.Rseq, _, _, _, err = t.rseq(); err != nil {
+		return nil, err
+	}
+	return &s, t.detach()
+}

@@ -222,6 +222,9 @@ func numericDir(pid int, name string) ([]int, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	if err != nil {
+		if errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+			err = fmt.Errorf("pid %d: %w", pid, unix.ESRCH)
+		}
 		return nil, err
 	}
 	list := make([]int, 0, len(names))

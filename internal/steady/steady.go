@@ -90,6 +90,9 @@ func StartBy(t *testing.T, threads int, command []string, more ...string) *Progr
 	require.NoError(t, p.cmd.Start())
 	p.Parent = p.cmd.Process.Pid
 	t.Cleanup(func() {
+		if pid := int(p.word(pidAt)); pid != 0 {
+			_ = unix.Kill(pid, unix.SIGKILL) // not always a child of the command
+		}
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 		runtime.UnlockOSThread()

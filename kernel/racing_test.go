@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -148,9 +149,10 @@ func TestTwoAtOnce(t *testing.T) {
 
 // TestUnderDebugger saves a program that strace or gdb is at.
 func TestUnderDebugger(t *testing.T) {
+	attached := filepath.Join(t.TempDir(), "attached")
 	for _, command := range [][]string{
-		{"strace", "-f", "-o", "/dev/null", "-p"},
-		{"gdb", "-q", "-batch", "-nx", "-ex", "shell sleep 1000", "-p"},
+		{"strace", "-f", "-o", attached, "-p"},
+		{"gdb", "-q", "-batch", "-nx", "-ex", "shell touch " + attached + "; exec sleep 1000", "-p"},
 	} {
 		t.Run(command[0], func(t *testing.T) {
 			path, err := exec.LookPath(command[0])
@@ -160,15 +162,18 @@ func TestUnderDebugger(t *testing.T) {
 			p := start(t, "ready()\nprint('ok')\n")
 			c := exec.Command(path, append(command[1:], strconv.Itoa(p.pid))...)
 			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			_ = os.Remove(attached)
 			require.NoError(t, c.Start())
+			// Killed: gdb would pass a SIGTERM on to the program as SIGINT.
 			end := func() {
-				_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
+				_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 				_, _ = c.Process.Wait()
 			}
 			defer end()
 			require.Eventually(t, func() bool {
 				b, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/status")
-				return err == nil && !bytes.Contains(b, []byte("TracerPid:\t0\n"))
+				_, e := os.Stat(attached)
+				return err == nil && e == nil && !bytes.Contains(b, []byte("TracerPid:\t0\n"))
 			}, time.Minute, time.Millisecond)
 			var refused *kernel.RefusedError
 			_, err = kernel.Checkpoint(p.pid, io.Discard, kernel.CheckpointOptions{})

@@ -313,7 +313,7 @@ func (p *process) outlive() error {
 // giveCalls makes a process install the filter that gives it and its
 // descendants the calls, and takes the listener.
 func (l *launcher) giveCalls(p *process) error {
-	program, err := callsProgram()
+	program, err := callsProgram(hostCalls)
 	if err != nil {
 		return err
 	}

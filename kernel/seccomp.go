@@ -114,7 +114,11 @@ func (s *saver) filters(t *task, st *status, r *image.Task) error {
 		r.Settings = append(r.Settings, image.Setting{Option: unix.PR_SET_SECCOMP, Value: seccompStrict})
 		return nil
 	}
-	ours, err := callsProgram()
+	ours, err := callsProgram(hostCalls)
+	if err != nil {
+		return err
+	}
+	withExec, err := callsProgram(ExecCalls()) // of cr run --cpu
 	if err != nil {
 		return err
 	}
@@ -127,7 +131,7 @@ func (s *saver) filters(t *task, st *status, r *image.Task) error {
 		if err != nil {
 			return err
 		}
-		if bytes.Equal(f.Program, ours) {
+		if bytes.Equal(f.Program, ours) || bytes.Equal(f.Program, withExec) {
 			s.img.Process(last(p.status.nstgid)).Calls = true
 			continue
 		}
@@ -200,9 +204,9 @@ func encodeProgram(raw []bpf.RawInstruction) []byte {
 	return b
 }
 
-// callsProgram is the filter that gives the two calls.
-func callsProgram() ([]byte, error) {
-	program, err := Filter(hostCalls)
+// callsProgram is the filter that hands calls to their kernel side.
+func callsProgram(calls []Calls) ([]byte, error) {
+	program, err := Filter(calls)
 	if err != nil {
 		return nil, err
 	}

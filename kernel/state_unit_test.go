@@ -87,7 +87,7 @@ func TestHereAddress(t *testing.T) {
 }
 
 func TestNotifies(t *testing.T) {
-	ours, err := callsProgram()
+	ours, err := callsProgram(hostCalls)
 	require.NoError(t, err)
 	require.True(t, notifies(ours))
 	insn := func(code uint16, k uint32) []byte {

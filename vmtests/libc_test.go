@@ -69,8 +69,9 @@ func (j *job) finish() {
 	j.t.Helper()
 	stop := filepath.Join(j.guest.dir, j.dir, "stop")
 	require.NoError(j.t, os.WriteFile(stop, nil, 0o644))
-	require.Equal(j.t, "done", j.line(), "%s", &j.said)
-	require.NoError(j.t, <-j.end, "%s", &j.said)
+	line, err := j.line(), <-j.end
+	require.NoError(j.t, err, "%s\n%s", line, &j.said)
+	require.Equal(j.t, "done", line, "%s", &j.said)
 	require.NoError(j.t, os.Remove(stop))
 }
 
@@ -89,16 +90,15 @@ func (j *job) checkpoints(pid string, n int) []string {
 }
 
 // TestClock moves programs in the middle of clock_gettime to kernels that have
-// another vdso.
+// another vdso; to CPUs that have all that the C library may have chosen code by.
 func TestClock(t *testing.T) {
 	guests := &fleet{root: t}
 	for _, m := range []struct{ from, to, abi string }{
 		{"ppc32-7447", "ppc64-power8", "ppc"},
-		{"ppc64-power9", "ppc64-power8", "ppc64"},
+		{"ppc64-power8", "ppc64-power9", "ppc64"},
 		{"ppc64-power8", "ppc64-power9", "ppc"},
-		{"ppc64le-power9", "ppc64le-power8", "ppc64le"},
+		{"ppc64le-power8", "ppc64le-power9", "ppc64le"},
 		{"i386-max", "x86_64-max", "i386"},
-		{"x86_64-max", "x86_64-qemu64", "x86_64"},
 		{"x86_64-qemu64", "x86_64-max", "x86_64"},
 	} {
 		t.Run(m.from+" to "+m.to+", "+m.abi, func(t *testing.T) {

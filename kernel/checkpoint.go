@@ -283,10 +283,10 @@ func (s *saver) parts(p *process) error {
 	s.img.Processes = append(s.img.Processes, r)
 	if p.zombie {
 		r.State = image.Zombie
-		r.ExitStatus = uint32(p.stat.num(52))
+		r.ExitStatus, r.ExitSignal = uint32(p.stat.num(52)), uint32(p.stat.num(38))
 		return nil
 	}
-	if p.status.state == 'T' {
+	if p.leader().jobStop {
 		r.State = image.Stopped
 	}
 	if err := p.leaveVDSO(); err != nil {

@@ -189,6 +189,9 @@ func (t *tree) awaitStop(c *task) (born []int, err error) {
 		switch event := stopEvent(ws); event {
 		case eventStop:
 			c.stopped = true
+			if ws.StopSignal() != unix.SIGTRAP {
+				c.jobStop = true
+			}
 			return born, nil
 		case 0:
 			// A signal came first: it is delivered, the stop is still to come.

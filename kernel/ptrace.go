@@ -60,6 +60,7 @@ type task struct {
 	kept               []byte        // what else system calls change: NT_PPC_PPR
 	dispatch           image.Dispatch
 	suspended          bool // its seccomp filters are put off
+	jobStop            bool // it was stopped for job control
 }
 
 // step is called before each request to a traced task, and before each change

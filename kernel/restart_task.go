@@ -33,7 +33,17 @@ func (rs *restarter) commit() error {
 		{"signal actions", rs.commitSignals},
 		{"tasks", rs.commitTasks},
 		{"registers", rs.commitCPU},
+		{"job control", rs.commitStopped},
 	})
+}
+
+// commitStopped sends a process that was stopped the signal that will stop it
+// again as soon as it may run.
+func (rs *restarter) commitStopped(r *reborn) error {
+	if r.rec.State != image.Stopped {
+		return nil
+	}
+	return unix.Kill(r.pid, unix.SIGSTOP)
 }
 
 // commitStep is a part of the commit of a process.

@@ -88,6 +88,7 @@ var dataFunctions = map[string]sysno{
 	"__vdso_clock_getres": sysClockGetres, "clock_getres": sysClockGetres, "__kernel_clock_getres": sysClockGetres,
 	"__vdso_time": sysTime, "time": sysTime, "__kernel_time": sysTime,
 	"__vdso_getrandom": sysGetrandom, "getrandom": sysGetrandom, "__kernel_getrandom": sysGetrandom,
+	"__kernel_sync_dicache": sysCount, "__kernel_sync_dicache_p5": sysCount,
 	"__kernel_get_tbfreq": sysCount, "__kernel_get_syscall_map": sysCount,
 }
 

@@ -63,12 +63,11 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 	if _, err := Features(); err != nil { // takes a while, which the tasks need not stand still for
 		return 0, err
 	}
-	t, err := freeze(pid, o.Tree)
-	if err != nil {
-		return 0, err
-	}
+	t := &tree{tasks: make(map[int]*task)}
 	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
-	id, err = s.save(w)
+	if err = t.freeze(pid, o.Tree); err == nil {
+		id, err = s.save(w)
+	}
 	if err == nil && o.Whole != nil {
 		err = o.Whole()
 	}
@@ -236,19 +235,15 @@ func (s *saver) leave(id uint64, err error) error {
 			first = e
 		}
 	}
-	for _, p := range s.tree.processes {
-		for _, t := range p.tasks {
-			if t.tid == s.options.Caller && s.waiting {
-				result := int64(id)
-				if err != nil {
-					result = -int64(Errno(err))
-				}
-				t.arch.SetResult(t.abi, t.entry, result)
-				note(t.setRegset(regset.PRSTATUS, t.entry))
-				if s.options.Answered != nil {
-					*s.options.Answered = true
-				}
-			}
+	if t := s.tree.tasks[s.options.Caller]; t != nil && s.waits(t) {
+		result := int64(id)
+		if err != nil {
+			result = -int64(Errno(err))
+		}
+		t.arch.SetResult(t.abi, t.entry, result)
+		note(t.setRegset(regset.PRSTATUS, t.entry))
+		if s.options.Answered != nil {
+			*s.options.Answered = true
 		}
 	}
 	if err == nil && s.options.Kill {
@@ -264,6 +259,23 @@ func (s *saver) leave(id uint64, err error) error {
 	}
 	note(s.tree.thaw())
 	return first
+}
+
+// waits reports whether the caller is still in its call. It has to be answered
+// also if the checkpoint failed before it came to the caller: the stop has ended
+// its wait, and it would make the call again and again.
+func (s *saver) waits(caller *task) bool {
+	if s.waiting {
+		return true
+	}
+	if !s.tree.isStopped(caller) || s.options.call == nil || !caller.inCall(s.options.call) {
+		return false
+	}
+	var err error
+	if len(caller.entry) == 0 {
+		caller.entry, err = caller.gprs()
+	}
+	return err == nil
 }
 
 // process saves a process. Its tasks are where they were when it returns.

@@ -265,18 +265,8 @@ func (t *tree) group(pids []int, root int) error {
 func (t *tree) thaw() error {
 	var first error
 	for _, c := range t.tasks {
-		if !c.stopped {
-			// It was seized but has not stopped: only a stopped task can be
-			// detached from.
-			born, err := t.awaitStop(c)
-			for _, tid := range born {
-				if _, known := t.tasks[tid]; !known {
-					_ = letGo(tid) // it may have ended
-				}
-			}
-			if c.stopped = err == nil || errors.Is(err, errVfork); !c.stopped {
-				continue
-			}
+		if !t.isStopped(c) {
+			continue // only a stopped task can be detached from
 		}
 		if err := c.detach(); err != nil && first == nil {
 			first = err
@@ -289,6 +279,22 @@ func (t *tree) thaw() error {
 		}
 	}
 	return first
+}
+
+// isStopped waits for a task to stop that was seized. It is false for one that
+// has gone.
+func (t *tree) isStopped(c *task) bool {
+	if c.stopped {
+		return true
+	}
+	born, err := t.awaitStop(c)
+	for _, tid := range born {
+		if _, known := t.tasks[tid]; !known {
+			_ = letGo(tid) // it may have ended
+		}
+	}
+	c.stopped = err == nil || errors.Is(err, errVfork)
+	return c.stopped
 }
 
 // reap waits for tasks that were killed while they were traced, by themselves

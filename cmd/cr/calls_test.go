@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -264,4 +265,33 @@ func TestCallsSignals(t *testing.T) {
 		}
 	}
 	alive()
+}
+
+// TestCallOfTracedTree: a checkpoint that fails before it comes to its caller
+// gives the caller the error, and is not made again.
+func TestCallOfTracedTree(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the program has the number of x86_64")
+	}
+	cr, _ := programs(t)
+	const program = `
+import ctypes, errno, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+child = os.fork()
+if child == 0: signal.pause()
+r, w = os.pipe()
+tracer = os.fork()
+if tracer == 0:
+    os.write(w, b"x" if libc.ptrace(0x4206, child, 0, 0) == 0 else b"?") # PTRACE_SEIZE
+    signal.pause()
+assert os.read(r, 1) == b"x"
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+try:
+    assert libc.syscall(313, 0, fd, 1) == -1
+    assert ctypes.get_errno() == errno.EBUSY, ctypes.get_errno()
+finally:
+    for p in child, tracer: os.kill(p, 9)
+`
+	out, said, w := run(t, cr, "run", "-q", "--", "/usr/bin/python3", "-c", program, filepath.Join(t.TempDir(), "image"))
+	require.Zero(t, w.ExitStatus(), "%s%s", out, said)
 }

@@ -2,7 +2,7 @@
 # make demo     checkpoint and restart, on this machine and in guests
 # make test     all but three guests and the moves between guests; builds kernels the first time (half an hour)
 # make test-all all tests
-# make matrix   the tests in guests, and the tables of their results in docs/moving.md
+# make matrix   the tests in guests, and the tables of their results in docs/moving.md and the README
 # make boot     a shell in a guest, in seconds: ARCH=ppc32, ppc64, ppc64le, e500v2, i386, x86_64 or a guest's name,
 #               KERNEL=file CPU= MACHINE= QEMU= APPEND='...' HOST=directory GDB=1 V=1
 # make kernels  the guest kernels
@@ -43,8 +43,8 @@ matrix: targets
 	scripts/setup test
 	scripts/kernels
 	log=$$(mktemp) && trap 'rm "$$log"' EXIT && { \
-		go test -json -timeout 80m ./vmtests -run 'TestGuest|TestMove|TestWordSize|TestClock|TestHWCAP' >"$$log"; \
-		go run ./vmtests/matrix -o docs/moving.md <"$$log"; }
+		go test -json -timeout 80m ./vmtests -run 'TestGuest|TestMove|TestWordSize|TestClock|TestHWCAP|TestPrograms' >"$$log"; \
+		go run ./vmtests/matrix docs/moving.md README.md <"$$log"; }
 
 boot: targets
 	@go run ./vmtests/boot \

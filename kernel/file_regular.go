@@ -18,7 +18,7 @@ func isDirectory(d *openDescriptor) bool { return d.st.Mode&unix.S_IFMT == unix.
 
 // memoryDevices are the minor numbers of the devices of major 1 that are the
 // same whoever opens them: null, zero, full, random, urandom, kmsg.
-var memoryDevices = map[uint32]bool{3: true, 5: true, 7: true, 8: true, 9: true}
+var memoryDevices = map[uint32]bool{3: true, 5: true, 7: true, 8: true, 9: true, 11: true}
 
 func isMemoryDevice(d *openDescriptor) bool {
 	return d.st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(d.st.Rdev) == 1 && memoryDevices[unix.Minor(d.st.Rdev)]

@@ -133,6 +133,11 @@ func members(root int, descendants bool) ([]int, error) {
 // for some.
 func (t *tree) seizeAll(pids []int, root int, alone map[int]bool) (fresh []*task, err error) {
 	for _, pid := range pids {
+		if pid == os.Getpid() {
+			return fresh, &RefusedError{PID: root, Kind: "process", Errno: unix.EBUSY,
+				Reason: fmt.Sprintf("its descendant %d is the one that saves it", pid),
+				Hint:   "do so from outside of it, or save it without its descendants"}
+		}
 		tids, err := threads(pid)
 		if errors.Is(err, unix.ESRCH) && pid != root {
 			continue

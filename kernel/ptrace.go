@@ -91,14 +91,14 @@ func seize(tid int, options uintptr) error {
 
 // seizeError explains why a task cannot be traced.
 func seizeError(tid int, err error) error {
-	if s, e := readStatus(tid); e == nil {
-		switch {
-		case s.tracer != 0:
-			return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
-				Reason: fmt.Sprintf("it is traced already, by pid %d", s.tracer), Hint: "detach the debugger or strace"}
-		case s.state == 'Z' || s.state == 'X':
-			return fmt.Errorf("pid %d has exited: %w", tid, unix.ESRCH)
-		}
+	s, e := readStatus(tid)
+	switch {
+	case errors.Is(e, unix.ESRCH) || e == nil && (s.state == 'Z' || s.state == 'X'):
+		// One that is about to exit gives EPERM.
+		return fmt.Errorf("pid %d has exited: %w", tid, unix.ESRCH)
+	case e == nil && s.tracer != 0:
+		return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
+			Reason: fmt.Sprintf("it is traced already, by pid %d", s.tracer), Hint: "detach the debugger or strace"}
 	}
 	return fmt.Errorf("trace pid %d: %w", tid, err)
 }

@@ -64,6 +64,30 @@ func (j *job) line() string {
 	}
 }
 
+// rest reads what is left of a job's output, from now on, since a guest's
+// commands all wait for one whose output nobody reads. What it returns waits for
+// the end of the output. The job's end is in end then.
+func (j *job) rest() func() string {
+	text := make(chan string, 1)
+	go func() {
+		b, err := io.ReadAll(j.out)
+		if err != nil {
+			b = fmt.Append(b, "(", err, ")")
+		}
+		text <- string(b)
+	}()
+	return func() string {
+		j.t.Helper()
+		select {
+		case s := <-text:
+			return s
+		case <-time.After(*idleFlag):
+			j.t.Fatalf("%s does not end", j.guest.Guest.Name)
+			return ""
+		}
+	}
+}
+
 // finish makes the file that ends a job, and waits for it to end well.
 func (j *job) finish() {
 	j.t.Helper()

@@ -28,7 +28,7 @@ func callPages(abi string) map[string][]byte {
 			p.markdown(section(abi, title))
 		}
 		p.line(".SH SEE ALSO\n.BR cr (1),\n.BR %s (2),\n.BR syscall (2)", map[string]string{"checkpoint": "restart", "restart": "checkpoint"}[name])
-		pages[name+".2"] = []byte(p.String())
+		pages[name+".2"] = p.Bytes()
 	}
 	return pages
 }

@@ -30,7 +30,7 @@ func tables(t *testing.T, in *bytes.Buffer) string {
 	all, err := read(in)
 	require.NoError(t, err)
 	var b bytes.Buffer
-	write(&b, all)
+	writeAll(&b, all)
 	return b.String()
 }
 
@@ -65,10 +65,18 @@ func TestTables(t *testing.T) {
 }
 
 func TestReplace(t *testing.T) {
-	got, err := replace([]byte("a\n"+begin+"old\n"+end+"b\n"), []byte("new\n"))
+	all, err := read(events("TestGuest/ppc32-750/vmx/self skip no AltiVec", "TestMove/ppc32-7447_to_ppc32-750/gpr-ppc/self pass"))
 	require.NoError(t, err)
-	require.Equal(t, "a\n"+begin+"new\n"+end+"b\n", string(got))
-	_, err = replace([]byte("a\n"+begin), nil)
+	for _, m := range marks {
+		got, err := replace([]byte("a\n"+m.begin+"old\n"+end+"b\n"), all)
+		require.NoError(t, err)
+		var tables bytes.Buffer
+		m.write(&tables, all)
+		require.Equal(t, "a\n"+m.begin+tables.String()+end+"b\n", string(got))
+		require.Contains(t, tables.String(), "no AltiVec")
+		require.Equal(t, m.begin == "<!-- matrix -->\n", strings.Contains(tables.String(), " to "))
+	}
+	_, err = replace([]byte("a\n"+marks[0].begin), all)
 	require.ErrorContains(t, err, "no marks")
 }
 

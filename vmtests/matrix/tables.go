@@ -60,10 +60,17 @@ func (f *families) of(abi string) *table {
 	return &f.x86
 }
 
-// write writes the tables of all results.
-func write(w io.Writer, all *results) {
-	var same, other families
-	var rest []string
+// whole are the tests whose subtests are lines of a table of their own.
+var whole = []string{"TestWordSize", "TestClock", "TestHWCAP", "TestPrograms"}
+
+// sorted are all results, by kind of test.
+type sorted struct {
+	same, other families
+	rest        []string
+}
+
+func sort(all *results) *sorted {
+	var s sorted
 	for _, name := range all.names {
 		part := strings.Split(name, "/")
 		r := all.of[name]
@@ -71,26 +78,38 @@ func write(w io.Writer, all *results) {
 		case part[0] == "TestGuest" && len(part) == 4:
 			class, abi := ownABI(part[1], part[2])
 			if mode := modeOf(part[3]); mode != "" {
-				same.of(abi).add(part[1]+", "+abi, class, mode, r)
+				s.same.of(abi).add(part[1]+", "+abi, class, mode, r)
 			}
 		case part[0] == "TestMove" && len(part) == 4:
 			class, abi, _ := strings.Cut(part[2], "-")
-			other.of(abi).add(strings.Replace(part[1], "_to_", " to ", 1)+", "+abi, class, part[3], r)
-		case (part[0] == "TestWordSize" || part[0] == "TestClock" || part[0] == "TestHWCAP") && len(part) > 1:
-			rest = append(rest, name)
+			s.other.of(abi).add(strings.Replace(part[1], "_to_", " to ", 1)+", "+abi, class, part[3], r)
+		case slices.Contains(whole, part[0]) && len(part) > 1:
+			s.rest = append(s.rest, name)
 		}
 	}
+	return &s
+}
+
+// writeMachines writes the tables of machines by themselves.
+func writeMachines(w io.Writer, all *results) {
+	s := sort(all)
+	s.same.powerpc.write(w)
+	s.same.x86.write(w)
+}
+
+// writeAll writes all tables.
+func writeAll(w io.Writer, all *results) {
 	fmt.Fprint(w, "\n#### The same machine\n")
-	same.powerpc.write(w)
-	same.x86.write(w)
+	writeMachines(w, all)
+	s := sort(all)
 	fmt.Fprint(w, "\n#### Another machine\n")
-	other.powerpc.write(w)
-	other.x86.write(w)
-	if len(rest) == 0 {
+	s.other.powerpc.write(w)
+	s.other.x86.write(w)
+	if len(s.rest) == 0 {
 		return
 	}
-	fmt.Fprint(w, "\n#### Word sizes, clocks, programs that were told less\n\n| test | |\n|---|---|\n")
-	for _, name := range rest {
+	fmt.Fprint(w, "\n#### Whole programs\n\n| test | |\n|---|---|\n")
+	for _, name := range s.rest {
 		r := all.of[name]
 		fmt.Fprintf(w, "| %s | %s |\n", strings.ReplaceAll(name, "_", " "), strings.TrimSuffix(words[r.outcome]+", "+strings.Join(r.said, "; "), ", "))
 	}

@@ -38,7 +38,7 @@ func saveMQueue(s *saver, d *openDescriptor) error {
 		return err
 	}
 	b := make([]byte, 128)
-	n, err := unix.Pread(own, b, 0)
+	n, err := pread(own, b, 0)
 	if err != nil {
 		return fmt.Errorf("message queue: %w", err)
 	}

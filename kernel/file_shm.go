@@ -350,7 +350,7 @@ func (m *savedShm) pages(fd int, buf []byte, write func(owner uint32, runs []ima
 // readSparse reads at an offset; what lies behind the end of the file is zero.
 func readSparse(fd int, b []byte, at int64) error {
 	for len(b) > 0 {
-		n, err := unix.Pread(fd, b, at)
+		n, err := pread(fd, b, at)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -40,7 +40,7 @@ func sumFile(f *image.File, buf []byte) (uint32, error) {
 func sumOpen(fd int, path string, buf []byte) (uint32, error) {
 	sum, at := uint32(0), int64(0)
 	for {
-		n, err := unix.Pread(fd, buf, at)
+		n, err := pread(fd, buf, at)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -19,7 +19,7 @@
 
 	.macro load_p
 	map	MAPPED, 0x40000, MAP_PRIVATE
-	map	SHARED, 0x10000, MAP_SHARED
+	map	SHARED, 0x18000, MAP_SHARED
 	map	RDONLY, 0x10000, MAP_PRIVATE
 	copy	stack, start
 	add_to	stack, -0x4000
@@ -76,7 +76,7 @@
 	variable heap
 	variable heap_end
 	variable mapped, MAPPED
-	variable shared, SHARED
+	variable shared, SHARED+0x8000	/* with a hole before it */
 	variable rdonly, RDONLY
 	.balign	4096
 in_data:

@@ -311,7 +311,7 @@ func (p *process) outlive() error {
 }
 
 // giveCalls makes a process install the filter that gives it and its
-// descendants the calls, and takes the listener.
+// descendants the calls, and takes the listener, unless it has them already.
 func (l *launcher) giveCalls(p *process) error {
 	program, err := callsProgram(hostCalls)
 	if err != nil {
@@ -331,22 +331,37 @@ func (l *launcher) giveCalls(p *process) error {
 		}
 		fd, err = install()
 	}
+	if errors.Is(err, unix.EBUSY) {
+		// There is one listener at most. If it is that of a cr run around this
+		// program, the process has the calls from there.
+		switch has, e := t.hasCalls(); {
+		case e != nil:
+			return e
+		case has:
+			err = nil
+		}
+	} else if err == nil {
+		err = l.takeListener(p, int(fd))
+	}
 	if err != nil {
 		return fmt.Errorf("give the program the calls: %w", err)
 	}
+	_, err = t.call(sysMunmap, p.scratch, scratchSize)
+	p.scratch = 0
+	return err
+}
+
+// takeListener takes a listener from a process, which has installed its filter.
+func (l *launcher) takeListener(p *process, fd int) error {
 	pidfd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(pidfd)
-	if l.made.Listener, err = pidfdGetfd(pidfd, int(fd)); err != nil {
+	if l.made.Listener, err = pidfdGetfd(pidfd, fd); err != nil {
 		return err
 	}
-	if _, err := t.call(sysClose, fd); err != nil {
-		return err
-	}
-	_, err = t.call(sysMunmap, p.scratch, scratchSize)
-	p.scratch = 0
+	_, err = p.leader().call(sysClose, uint64(fd))
 	return err
 }
 

@@ -16,20 +16,27 @@ func isProbe(n *notification) bool {
 	return n.args[0] == probeID && int32(n.args[1]) == -1 && n.args[2] == probeFlags
 }
 
+// probe asks. The result is a negated errno unless there is a kernel side.
+func (t *task) probe() (int64, error) {
+	for _, c := range hostCalls {
+		if c.ABI == t.abi {
+			return t.callNumber(int(c.Restart.Number), probeID, ^uint64(0), probeFlags)
+		}
+	}
+	return 0, nil
+}
+
+// hasCalls reports whether a kernel side answers a task's calls.
+func (t *task) hasCalls() (bool, error) {
+	result, err := t.probe()
+	return result == probeAnswer, err
+}
+
 // underEmulation reports whether a task's one seccomp filter is the one that
 // gives it the calls. Neither the old owners of restart's number nor a filter
 // whose kernel side has ended answers as the kernel side does.
 func (t *task) underEmulation() (bool, error) {
-	for _, c := range hostCalls {
-		if c.ABI != t.abi {
-			continue
-		}
-		result, err := t.callNumber(int(c.Restart.Number), probeID, ^uint64(0), probeFlags)
-		if err != nil {
-			return false, err
-		}
-		// ENOSYS: a filter of ours whose kernel side is gone.
-		return result == probeAnswer || result == -int64(unix.ENOSYS), nil
-	}
-	return false, nil
+	result, err := t.probe()
+	// ENOSYS: a filter of ours whose kernel side is gone.
+	return result == probeAnswer || result == -int64(unix.ENOSYS), err
 }

@@ -506,3 +506,24 @@ func TestRunNumbers(t *testing.T) {
 	require.Equal(t, 0, w.ExitStatus(), said)
 	require.Equal(t, owner+"\n500 ESRCH\n501 EBADF\n", out)
 }
+
+// TestRestartInside is a restart by a program that has the calls: the program
+// that comes back has them from the same kernel side, as there can be only one.
+func TestRestartInside(t *testing.T) {
+	cr, _ := programs(t)
+	calls, image := callsProgram(t), filepath.Join(t.TempDir(), "image")
+	out, said, w := run(t, cr, "run", "--", "sh", "-c", `
+		{ sleep 1; exec "$2" checkpoint 0 3>"$1.inner"; } & p=$!
+		"$0" checkpoint --kill -o "$1" $p && "$0" restart "$1"`, cr, image, calls)
+	require.Empty(t, said)
+	require.Equal(t, "checkpoint id\n", out)
+	require.Zero(t, w.ExitStatus())
+}
+
+// TestCheckpointFromInside is that of a tree by one of its own processes.
+func TestCheckpointFromInside(t *testing.T) {
+	cr, _ := programs(t)
+	_, said, w := run(t, "sh", "-c", `"$0" checkpoint $$ >/dev/null; exit $?`, cr)
+	require.Equal(t, failed, w.ExitStatus())
+	require.Contains(t, said, "is the one that saves it")
+}

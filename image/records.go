@@ -130,6 +130,10 @@ type Process struct {
 
 	CoreFilter uint32 // /proc/PID/coredump_filter
 	Cgroup     string // /proc/PID/cgroup, for people
+
+	// ELFv1 is that signal handlers are function descriptors: those of a 64-bit
+	// powerpc program whose e_flags does not say ELFv2. Execve decides on it.
+	ELFv1 bool
 }
 
 func (*Process) tag() Tag { return TagProcess }
@@ -175,6 +179,7 @@ func (p *Process) fields(c *coder) {
 	c.flag(&p.Calls)
 	c.u32(&p.CoreFilter)
 	c.str(&p.Cgroup)
+	c.flag(&p.ELFv1)
 }
 
 // Limit is a resource limit; ^0 is RLIM_INFINITY.

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"cr/image"
 )
 
 // PIDs says which pids restarted processes get.
@@ -155,14 +154,13 @@ func (l *launcher) launch() error {
 // start starts the stub: as init of a pid namespace where one is asked for.
 func (l *launcher) start() error {
 	img := l.rs.img
-	root := img.Process(img.Header.Root)
-	if root == nil || root.State == image.Zombie {
-		return fmt.Errorf("%w: the root process has ended", image.ErrInvalid)
+	kind, err := l.rs.rootKind()
+	if err != nil {
+		return err
 	}
-	task := img.TasksOf(root)[0]
-	abi := l.rs.states[task.TID].ABI
-	l.made.order = abi.Order()
-	f, err := stubFile(abi)
+	task := img.TasksOf(img.Process(img.Header.Root))[0]
+	l.made.order = kind.abi.Order()
+	f, err := stubFile(kind)
 	if err != nil {
 		return err
 	}

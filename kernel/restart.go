@@ -164,15 +164,19 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 // restartCaller makes a held process, or what it becomes by executing a stub,
 // into the image.
 func (rs *restarter) restartCaller(p *process, stream *spool) error {
-	abi, err := rs.rootABI()
+	kind, err := rs.rootKind()
 	if err != nil {
 		return err
 	}
-	if abi == p.leader().abi {
+	own, err := p.kind()
+	if err != nil {
+		return err
+	}
+	if kind == own {
 		stream.stop()
 		return rs.restart(p)
 	}
-	second, err := rs.changeABI(p, abi, stream)
+	second, err := rs.changeKind(p, kind, stream)
 	if err != nil {
 		return err
 	}

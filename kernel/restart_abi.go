@@ -52,24 +52,58 @@ func (s *spool) again() (io.Reader, error) {
 	return s.kept, err
 }
 
-// rootABI is the ABI of the image's root process.
-func (rs *restarter) rootABI() (regset.ABI, error) {
-	rec := rs.img.Process(rs.img.Header.Root)
-	if rec == nil || rec.State == image.Zombie {
-		return regset.ABI{}, fmt.Errorf("%w: no root process", image.ErrInvalid)
+// rootKind is what the image's root process is by execve. Its descendants are
+// made of it, so they must be the same.
+func (rs *restarter) rootKind() (stubKind, error) {
+	root := rs.img.Process(rs.img.Header.Root)
+	if root == nil || root.State == image.Zombie {
+		return stubKind{}, fmt.Errorf("%w: no root process", image.ErrInvalid)
 	}
-	return rs.states[rec.PID].ABI, nil
+	for _, p := range rs.img.Processes {
+		if p.State != image.Zombie && p.ELFv1 != root.ELFv1 {
+			return stubKind{}, fmt.Errorf("pid %d: its signal handlers are of another ELF ABI than those of pid %d: %w",
+				p.PID, root.PID, unix.EOPNOTSUPP)
+		}
+	}
+	return stubKind{rs.states[root.PID].ABI, root.ELFv1}, nil
 }
 
-// changeABI makes a held process of another word size than the image's root one
-// that can become it: ptrace cannot change that, execve can. The process executes
+// kind is what a held process is by execve.
+func (p *process) kind() (stubKind, error) {
+	abi := p.leader().abi
+	v1, err := elfV1(p.pid, abi)
+	return stubKind{abi, v1}, err
+}
+
+// elfV1 reports whether the kernel takes a process's signal handlers for
+// function descriptors, as its executable has it (SET_PERSONALITY in
+// arch/powerpc/include/asm/elf.h).
+func elfV1(pid int, abi regset.ABI) (bool, error) {
+	if abi.Machine != regset.EMPPC64 {
+		return false, nil
+	}
+	f, err := os.Open(procPath(pid, "exe"))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	const flagsAt, abiMask, v2 = 48, 3, 2
+	var b [4]byte
+	if _, err := f.ReadAt(b[:], flagsAt); err != nil {
+		return false, fmt.Errorf("pid %d: ELF header of its executable: %w", pid, err)
+	}
+	return abi.Order().Uint32(b[:])&abiMask != v2, nil
+}
+
+// changeKind makes a held process of another word size, or ELF ABI, than the
+// image's root one that can become it: ptrace cannot change that, execve can. The process executes
 // a stub of the right kind, and a restarter for it is returned that reads the
 // image once more.
 //
 // There is no way back from execve. So all of the image is read before, and
 // what depends on the process is tried in it and undone. An error that is
 // errKilled says that the process is gone.
-func (rs *restarter) changeABI(p *process, abi regset.ABI, stream *spool) (*restarter, error) {
+func (rs *restarter) changeKind(p *process, kind stubKind, stream *spool) (*restarter, error) {
 	for {
 		_, err := rs.rd.Next()
 		if errors.Is(err, io.EOF) {
@@ -91,7 +125,7 @@ func (rs *restarter) changeABI(p *process, abi regset.ABI, stream *spool) (*rest
 		return nil, err
 	}
 	second.tree = rs.tree
-	if err := rs.tree.execStub(p, abi); err != nil {
+	if err := rs.tree.execStub(p, kind); err != nil {
 		return nil, err
 	}
 	return second, nil
@@ -120,10 +154,10 @@ func (rs *restarter) rehearse(p *process) error {
 
 var errRehearsed = errors.New("undo what was tried")
 
-// execStub makes a held process execute the stub of an ABI. Its other tasks end.
+// execStub makes a held process execute a stub. Its other tasks end.
 // If that fails the process is as it was, or has been killed (errKilled).
-func (tr *tree) execStub(p *process, abi regset.ABI) error {
-	elf, err := stubELF(abi)
+func (tr *tree) execStub(p *process, kind stubKind) error {
+	elf, err := stubELF(kind)
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,12 @@ func (s *saver) settings(p *process, r *image.Process) error {
 		return fmt.Errorf("%s: %w", procPath(p.pid, "oom_score_adj"), err)
 	}
 	r.OOMScoreAdj = int32(adj)
+	if r.ELFv1, err = elfV1(p.pid, p.leader().abi); err != nil {
+		return err
+	}
+	if root := s.img.Processes[0]; r.ELFv1 != root.ELFv1 {
+		s.refuse(p, "process", r.Comm, fmt.Sprintf("its ELF ABI (e_flags) is not that of pid %d", root.PID), "save it by itself")
+	}
 	r.CtlTTY = p.stat.num(7) != 0
 	r.ExitSignal = uint32(p.stat.num(38))
 	r.Dumpable = s.img.MM(r.MM).Dumpable

@@ -63,7 +63,7 @@ func (s *saver) checkSemaphores() error {
 // mayUndo reports whether a process has a list of things to undo, by comparing
 // it with one that has none.
 func mayUndo(p *process) (bool, error) {
-	f, err := stubFile(hostABI)
+	f, err := stubFile(stubKind{abi: hostABI})
 	if err != nil {
 		return false, err
 	}

@@ -23,8 +23,15 @@ type stubCode struct {
 // may map, where no linker puts a program.
 const stubAddress = 0x10000
 
-// stubELF makes a static ELF program of the stub for an ABI.
-func stubELF(abi regset.ABI) ([]byte, error) {
+// stubKind is what a process gets by execve, and what no later call changes.
+type stubKind struct {
+	abi   regset.ABI
+	elfV1 bool // signal handlers, and the entry, are function descriptors
+}
+
+// stubELF makes a static ELF program of the stub.
+func stubELF(kind stubKind) ([]byte, error) {
+	abi := kind.abi
 	code, ok := stubCodes[abi]
 	if !ok {
 		return nil, fmt.Errorf("no stub for %s: %w", abi, unix.ENOEXEC)
@@ -55,18 +62,21 @@ func stubELF(abi regset.ABI) ([]byte, error) {
 	const segments = 2
 	text := headerSize + segments*segmentSize
 	size := text + uint64(len(code.text))
+	entry, flags := uint64(stubAddress+text), uint64(0)
+	if abi.Machine == regset.EMPPC64 {
+		if flags = 2; kind.elfV1 {
+			entry, flags = stubAddress+size, 1
+			size += 3 * 8
+		}
+	}
 
 	b.Write([]byte{0x7f, 'E', 'L', 'F', class, data, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	put(2, 2) // ET_EXEC
 	put(2, uint64(abi.Machine))
 	put(4, 1)
-	long(stubAddress + text)
+	long(entry)
 	long(headerSize) // program headers
 	long(0)
-	flags := uint64(0)
-	if abi.Machine == regset.EMPPC64 {
-		flags = 2 // ELFv2: the entry is no descriptor
-	}
 	put(4, flags)
 	put(2, headerSize)
 	put(2, segmentSize)
@@ -94,6 +104,11 @@ func stubELF(abi regset.ABI) ([]byte, error) {
 	segment(load, read|exec, stubAddress, size, 0x10000)
 	segment(gnuStack, read|write, 0, 0, 16)
 	b.Write(code.text)
+	if flags == 1 {
+		long(stubAddress + text)
+		long(0)
+		long(0)
+	}
 	return b.Bytes(), nil
 }
 
@@ -106,8 +121,8 @@ func stubText(abi regset.ABI) uint64 {
 }
 
 // stubFile gives an open file that can be executed to start the stub.
-func stubFile(abi regset.ABI) (*os.File, error) {
-	elf, err := stubELF(abi)
+func stubFile(kind stubKind) (*os.File, error) {
+	elf, err := stubELF(kind)
 	if err != nil {
 		return nil, err
 	}

@@ -3,30 +3,45 @@ package kernel
 import (
 	"bytes"
 	"debug/elf"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"cr/regset"
 )
 
 // Every stub is a program that the ELF reader of the standard library
 // understands, whose entry is its code.
 func TestStubELF(t *testing.T) {
+	kinds := []stubKind{{regset.ABI{Machine: regset.EMPPC64, BigEndian: true}, true}}
 	for _, abi := range allABIs {
-		t.Run(abi.String(), func(t *testing.T) {
-			b, err := stubELF(abi)
+		kinds = append(kinds, stubKind{abi: abi})
+	}
+	for _, kind := range kinds {
+		abi := kind.abi
+		t.Run(fmt.Sprint(abi, kind.elfV1), func(t *testing.T) {
+			b, err := stubELF(kind)
 			require.NoError(t, err)
 			f, err := elf.NewFile(bytes.NewReader(b))
 			require.NoError(t, err)
 			require.Equal(t, elf.Machine(abi.Machine), f.Machine)
 			require.Equal(t, elf.ET_EXEC, f.Type)
 			require.Equal(t, abi.Order(), f.ByteOrder)
-			require.Equal(t, stubText(abi), f.Entry)
 			require.Len(t, f.Progs, 2)
 			load := f.Progs[0]
+			entry := f.Entry
+			if kind.elfV1 {
+				var descriptor [8]byte
+				_, err := load.ReadAt(descriptor[:], int64(entry-load.Vaddr))
+				require.NoError(t, err)
+				entry = abi.Order().Uint64(descriptor[:])
+			}
+			require.Equal(t, stubText(abi), entry)
 			require.Equal(t, elf.PF_R|elf.PF_X, load.Flags)
 			require.Equal(t, uint64(len(b)), load.Filesz)
 			text := make([]byte, len(stubCodes[abi].text))
-			_, err = load.ReadAt(text, int64(f.Entry-load.Vaddr))
+			_, err = load.ReadAt(text, int64(entry-load.Vaddr))
 			require.NoError(t, err)
 			require.Equal(t, stubCodes[abi].text, text)
 			require.Equal(t, elf.PF_R|elf.PF_W, f.Progs[1].Flags, "a stack that is not executable")

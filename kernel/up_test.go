@@ -61,10 +61,19 @@ func TestAllUpOrNone(t *testing.T) {
 		_, err := tryRestart(t, image, func(o *kernel.LaunchOptions) {
 			o.PIDs = how
 			o.Progress = func(uint64, uint64) {
-				if all := below(t, os.Getpid()); killed == 0 {
-					killed = all[len(all)-1]
-					require.NoError(t, unix.Kill(killed, unix.SIGKILL))
+				if killed != 0 {
+					return
 				}
+				old := make(map[int]bool)
+				for _, pid := range before {
+					old[pid] = true
+				}
+				for _, pid := range below(t, os.Getpid()) {
+					if !old[pid] {
+						killed = pid // the last one
+					}
+				}
+				require.NoError(t, unix.Kill(killed, unix.SIGKILL))
 			}
 			o.Ready = func(*kernel.Restarted) error {
 				require.Fail(t, "not all of them are there")

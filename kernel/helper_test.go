@@ -68,7 +68,15 @@ func start(t *testing.T, script string, args ...string) *program {
 	p.out = bufio.NewReader(out)
 	require.NoError(t, c.Start())
 	p.pid = c.Process.Pid
-	t.Cleanup(func() { _ = c.Process.Kill() })
+	t.Cleanup(func() {
+		if c.ProcessState != nil {
+			return // its pid may be another's by now
+		}
+		for _, pid := range below(t, p.pid) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		_ = c.Process.Kill()
+	})
 	p.end = func() (unix.WaitStatus, error) {
 		err := c.Wait()
 		if c.ProcessState == nil {

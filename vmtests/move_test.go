@@ -48,6 +48,7 @@ var moves = []struct{ from, to, refused string }{
 // a call of the program and from outside. Each must be restarted there, or be
 // refused, as cr verify on this host says that it is.
 func TestMove(t *testing.T) {
+	t.Parallel()
 	guests := &fleet{root: t}
 	for _, m := range moves {
 		t.Run(m.from+" to "+m.to, func(t *testing.T) {

@@ -53,6 +53,7 @@ func busybox(t *testing.T, arch string) string {
 // everything goes through that should once it was restarted: u-root's shell and
 // commands, which are Go programs, in each guest; Debian's busybox where there is one.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		guest string
 		arch  []string // of busybox

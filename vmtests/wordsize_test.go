@@ -17,6 +17,7 @@ import (
 // TestWordSize restarts images of 64-bit and of 32-bit tasks in callers of
 // either kind: the restart call replaces a caller of the other kind, too.
 func TestWordSize(t *testing.T) {
+	t.Parallel()
 	guests := &fleet{root: t}
 	for _, test := range []struct {
 		guest string

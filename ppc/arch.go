@@ -88,8 +88,11 @@ func usedHints(s *regset.State) regset.Mask {
 	if g.vector() == trapSCV {
 		used |= FeatureSCV
 	}
-	if fpr := s.Find(regset.PRFPREG); len(fpr) == sizeFPR && fpscr(s.ABI, fpr)&fpscrDRN != 0 && s.ABI.WordSize() == 8 {
-		used |= FeatureDFP
+	if fpr := s.Find(regset.PRFPREG); len(fpr) == sizeFPR && fpscr(s.ABI, fpr)&fpscrDRN != 0 {
+		// 32-bit CPUs without it set the rest of the word.
+		if s.ABI.WordSize() == 8 || fpscr(s.ABI, fpr)&^(fpscrDRN|fpscrLow) == 0 {
+			used |= FeatureDFP
+		}
 	}
 	if p, err := DecodePrctl(s.ABI, s.Find(regset.NotePPCPrctl)); err == nil {
 		used |= p.used()

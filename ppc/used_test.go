@@ -39,6 +39,7 @@ func TestUsed(t *testing.T) {
 		{"f31", be, regset.Set{Note: regset.PRFPREG, Data: with(be, make([]byte, sizeFPR), 31*8, 1)}, FeatureFPU},
 		{"fpscr", be, regset.Set{Note: regset.PRFPREG, Data: with(be, make([]byte, sizeFPR), 32*8, 3)}, FeatureFPU},
 		{"fpscr, decimal rounding", be, regset.Set{Note: regset.PRFPREG, Data: with(be, make([]byte, sizeFPR), 32*8, 1<<32)}, FeatureFPU | FeatureDFP},
+		{"fpscr, decimal rounding, 32 bit", regset.PPC, regset.Set{Note: regset.PRFPREG, Data: with(be, make([]byte, sizeFPR), 32*8, 1<<32)}, FeatureFPU | FeatureDFP},
 		{"fpscr, undefined bits", regset.PPC, regset.Set{Note: regset.PRFPREG, Data: with(be, make([]byte, sizeFPR), 32*8, 0xfff80000<<32)}, 0},
 		{"v31", be, regset.Set{Note: regset.PPC_VMX, Data: vmx(be, 31*16, 1)}, FeatureVMX},
 		{"vscr zero, BE", be, regset.Set{Note: regset.PPC_VMX, Data: vmx(be, 32*16+12, 0)}, FeatureVMX},

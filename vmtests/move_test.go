@@ -23,7 +23,7 @@ var moves = []struct{ from, to, refused string }{
 	{"ppc64-power9", "ppc64-power8", ""},
 	{"ppc64-power8", "ppc64-power9", ""},
 	{"ppc64-power10", "ppc64-power9", "^dexcr-"},
-	{"ppc64-power8", "ppc64-970fx", "^(vsx|tar|dscr|ppr|dfp)-"},
+	{"ppc64-power8", "ppc64-970fx", "^(vsx|tar|dscr|dfp)-|^ppr-.*/external"}, // system calls reset PPR,
 	{"ppc64-power8", "ppc64-power8-novsx", "^(vsx|dfp)-"},
 	{"ppc64-970fx", "ppc64-power8", ""},
 	{"ppc32-7447", "ppc32-750", "^vmx-"},

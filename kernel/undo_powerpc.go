@@ -191,9 +191,10 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	u.plain = a.syscall(none)
 	toUndo := a.jump()
 	u.descriptor = a.syscall(none) // its result, in r3, is what is closed
+	a.insn(0x4183000c)             // bso .+12: that is a positive errno if it failed
 	a.syscall(nr(sysClose))
 	toUnmap := a.jump()
-	u.mapping = a.syscall(none) // its result is what is unmapped
+	u.mapping = a.syscall(none) // its result is what is unmapped: no errno is an address of a page
 	toSize := a.jump()
 	u.mapped = a.syscall(none)
 	a.land(toUnmap)

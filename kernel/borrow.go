@@ -17,6 +17,7 @@ import (
 type loan struct {
 	task *task
 	at   uint64    // where the code lies in the process
+	way  *ppcWay   // of a task of powerpc
 	code *undoCode // nil where the task has no way back of its own
 }
 
@@ -29,14 +30,18 @@ func (p *process) borrow(t *task) error {
 	if err := p.giveBack(); err != nil {
 		return err
 	}
-	at, err := p.undoPlace(t.abi)
+	way, err := t.ppcWay()
+	if err != nil {
+		return err
+	}
+	at, err := p.undoPlace(t, way)
 	if err != nil {
 		return err
 	}
 	if err := t.holdDispatch(); err != nil {
 		return err
 	}
-	p.loan = loan{task: t, at: at}
+	p.loan = loan{task: t, at: at, way: way}
 	if at == 0 {
 		if t.insn, err = p.findInsn(); err != nil {
 			return err
@@ -81,7 +86,7 @@ func (p *process) setOut(t *task) error {
 
 // layUndo writes the undo code for a task.
 func (p *process) layUndo(t *task) error {
-	p.loan.code = newUndoCode(t.abi, p.loan.at, t.live, t.mask, p.scratch)
+	p.loan.code = newUndoCode(t.abi, p.loan.way, p.loan.at, t.live, t.mask, p.scratch)
 	return p.mem.write(p.loan.at, p.loan.code.text)
 }
 
@@ -130,20 +135,27 @@ func (p *process) giveBack() error {
 			return err
 		}
 	}
-	if code == nil {
+	if code == nil || t.kept != nil {
 		if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
 			return err
 		}
+		// It runs for an instruction: no signal may come in between.
 		if err := t.settle(t.kept); err != nil {
 			return err
 		}
-		return t.setSigmask(t.mask)
+		if err := t.setSigmask(t.mask); err != nil {
+			return err
+		}
+	} else {
+		if err := t.setSigmask(t.mask); err != nil {
+			return err
+		}
+		if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
+			return err
+		}
 	}
-	if err := t.setSigmask(t.mask); err != nil {
-		return err
-	}
-	if err := t.setRegset(regset.PRSTATUS, t.back()); err != nil {
-		return err
+	if code == nil {
+		return nil
 	}
 	return p.mem.write(p.loan.at, make([]byte, len(code.text)))
 }
@@ -177,28 +189,28 @@ func (t *task) toStop() error {
 	return err
 }
 
-// undoSize is how many bytes the undo code takes, at most.
-const undoSize = 512
-
-// undoPlace finds a place for the undo code: behind the ELF image of the vdso,
-// in its last page, where nothing is. A page that is written to becomes the
-// process's own. 0 if there is no place.
-func (p *process) undoPlace(abi regset.ABI) (uint64, error) {
-	if newUndoCode(abi, 0, make([]byte, 512), 0, 0) == nil {
+// undoPlace finds a place for the undo code of a task: behind the ELF image of
+// the vdso, in its last page, where nothing is. A page that is written to
+// becomes the process's own. 0 if there is no place, or no code.
+func (p *process) undoPlace(t *task, way *ppcWay) (uint64, error) {
+	code := newUndoCode(t.abi, way, 0, t.live, 0, 0)
+	if code == nil {
 		return 0, nil
 	}
-	if p.undoAt != 0 || p.noUndo {
-		return p.undoAt, nil
+	if !p.undoKnown {
+		vdso, content, err := p.vdsoContent()
+		if err != nil {
+			return 0, err
+		}
+		size := vdsoSize(content)
+		if size != 0 && size < uint64(len(content)) && isSlack(content[size:]) {
+			p.undoAt, p.undoRoom = vdso.start+size, uint64(len(content))-size
+		}
+		p.undoKnown = true
 	}
-	code, content, err := p.vdsoContent()
-	if err != nil {
-		return 0, err
+	if uint64(len(code.text)) > p.undoRoom {
+		return 0, nil
 	}
-	size := vdsoSize(content)
-	if size != 0 && size+undoSize <= uint64(len(content)) && isSlack(content[size:]) {
-		p.undoAt = code.start + size
-	}
-	p.noUndo = p.undoAt == 0
 	return p.undoAt, nil
 }
 

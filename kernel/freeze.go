@@ -21,9 +21,12 @@ type process struct {
 	areas   []area // as they were before scratch was mapped
 	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
 	loan    loan   // the task that makes calls
-	undoAt  uint64 // undoPlace, once it is known
-	noUndo  bool   // it is known that there is none
 	zombie  bool
+
+	// Where code to undo calls has its place, and how large that is, once it is
+	// known: see undoPlace.
+	undoAt, undoRoom uint64
+	undoKnown        bool
 
 	filesOf, fsOf *process // the parent, if it has the same descriptors, working directory
 }

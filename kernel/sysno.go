@@ -128,6 +128,7 @@ const (
 	sysMlockall
 	sysVfork
 	sysClone
+	sysRtSigreturn
 	sysCount
 )
 
@@ -259,6 +260,7 @@ var sysnos = [sysCount]struct {
 	sysGetMempolicy:      {"get_mempolicy", [4]int{239, 275, 260, 260}},
 	sysVfork:             {"vfork", [4]int{58, 190, 189, 189}},
 	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
+	sysRtSigreturn:       {"rt_sigreturn", [4]int{15, 173, 172, 172}},
 	sysMlockall:          {"mlockall", [4]int{151, 152, 152, 152}},
 }
 

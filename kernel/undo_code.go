@@ -23,14 +23,16 @@ type undoCode struct {
 const undoMagic = "cr-undo\x00"
 
 // newUndoCode makes the code for an address: it leads to regs, NT_PRSTATUS of a
-// task in no system call, and a signal mask; scratch is unmapped. nil where
-// there is none for the ABI.
-func newUndoCode(abi regset.ABI, at uint64, regs []byte, mask, scratch uint64) *undoCode {
-	switch abi {
-	case regset.X86_64:
+// task in no system call, and a signal mask; scratch is unmapped. way is for
+// tasks of powerpc. nil where there is none.
+func newUndoCode(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	switch {
+	case abi == regset.X86_64:
 		return undoX86_64(at, regs, mask, scratch)
-	case regset.I386:
+	case abi == regset.I386:
 		return undoI386(at, regs, mask, scratch)
+	case way != nil:
+		return undoPPC(abi, way, at, regs, mask, scratch)
 	}
 	return nil
 }

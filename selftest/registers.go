@@ -17,7 +17,8 @@ func (r *run) casesOf(abi regset.ABI) []Case {
 		}
 		list = append(list, registerCase(c, abi))
 	}
-	return append(list, debugCase(abi), callCase(abi), errorCase(abi), corruptCase(abi))
+	return append(list, debugCase(abi), callCase(abi), errorCase(abi), corruptCase(abi),
+		killedCase(abi))
 }
 
 // registerCase checks the registers of one class.

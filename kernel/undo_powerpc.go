@@ -1,0 +1,268 @@
+package kernel
+
+import (
+	"cr/ppc"
+	"cr/regset"
+)
+
+// ppcWay is how a task of powerpc comes back to where it was. A jump to any
+// address goes through a register, and the program's must not change. So it is
+// one that a program cannot have anything in, or else the kernel jumps, at the
+// end of a signal frame.
+type ppcWay struct {
+	jump  ppcJump
+	frame []byte // struct mcontext, for a jump by the kernel
+}
+
+// ppcJump is a special purpose register to jump through, by number; 0 is none.
+type ppcJump uint32
+
+const (
+	// CTR is lost in every system call
+	// (Documentation/arch/powerpc/syscall64-abi.rst).
+	throughCTR ppcJump = 9
+	// TAR is reserved for the system (OpenPOWER ELF V2 ABI, 2.2.1.1).
+	throughTAR ppcJump = 815
+)
+
+// ppcWay finds out how a noted task of powerpc comes back; nil if there is no
+// way, and on other machines.
+func (t *task) ppcWay() (*ppcWay, error) {
+	if !t.abi.IsPPC() {
+		return nil, nil
+	}
+	if _, _, in := t.arch.Syscall(t.abi, t.entry); in {
+		return &ppcWay{jump: throughCTR}, nil
+	}
+	m, err := Features()
+	if err != nil {
+		return nil, err
+	}
+	if m.Has.Has(ppc.FeatureTAR) {
+		return &ppcWay{jump: throughTAR}, nil
+	}
+	if t.abi != regset.PPC {
+		return nil, nil
+	}
+	return t.frameWay()
+}
+
+// frameWay reads what a signal frame of a 32-bit task holds.
+func (t *task) frameWay() (*ppcWay, error) {
+	vsx, err := t.readVSRs()
+	if vsx != nil || err != nil {
+		return nil, err // the frame is larger than what is ever free
+	}
+	var sets [3][]byte
+	for i, note := range []regset.Note{regset.PRFPREG, regset.PPC_VMX, regset.PPC_SPE} {
+		if sets[i], err = t.regset(note); err != nil {
+			return nil, err
+		}
+	}
+	return &ppcWay{frame: ppcContext(t.live, sets[0], sets[1], sets[2])}, nil
+}
+
+// Offsets in struct mcontext of a 32-bit task (arch/powerpc/include/uapi/asm/ucontext.h,
+// kernel/signal_32.c).
+const (
+	mcFPRs    = 192
+	mcVectors = 464
+	mcVRSAVE  = mcVectors + 32*16
+	mcSize    = mcVectors + 33*16
+	mcMSR     = 33 * 4
+
+	msrVectors = 1 << 25 // MSR_VEC, MSR_SPE: mcVectors has contents
+)
+
+// ppcContext lays out struct mcontext from the register sets of ptrace, nil for
+// those that there are not: it has AltiVec or SPE.
+func ppcContext(gprs, fprs, vmx, spe []byte) []byte {
+	l := layoutOf(regset.PPC)
+	b := make([]byte, mcSize)
+	copy(b[:mcFPRs], gprs)
+	copy(b[mcFPRs:], fprs)
+	msr := l.order.Uint32(b[mcMSR:])
+	switch {
+	case spe != nil:
+		copy(b[mcVectors:], spe)
+		msr |= msrVectors
+	case vmx != nil:
+		// VSCR is in the last word of the quadword whose first is VRSAVE.
+		copy(b[mcVectors:], vmx[:33*16])
+		copy(b[mcVRSAVE:], vmx[33*16:33*16+4])
+		msr |= msrVectors
+	}
+	l.order.PutUint32(b[mcMSR:], msr)
+	return b
+}
+
+// Words of NT_PRSTATUS (struct pt_regs).
+const (
+	ppcNIP = 32
+	ppcCTR = 35
+	ppcXER = 37
+	ppcCR  = 38
+)
+
+// ppcAssembler puts instructions together.
+type ppcAssembler struct{ assembler }
+
+func (a *ppcAssembler) insn(list ...uint32) {
+	for _, i := range list {
+		a.imm32(uint64(i))
+	}
+}
+
+func (a *ppcAssembler) li(reg uint32, v uint16) { a.insn(14<<26 | reg<<21 | uint32(v)) }
+
+// address loads any number of the size of a word.
+func (a *ppcAssembler) address(reg uint32, v uint64) {
+	const lis, ori, oris = 15 << 26, 24 << 26, 25 << 26
+	both := reg<<21 | reg<<16
+	if a.word == 8 {
+		a.insn(lis|reg<<21|uint32(v>>48), ori|both|uint32(v>>32&0xffff), 0x780007c6|both, // sldi reg, reg, 32
+			oris|both|uint32(v>>16&0xffff), ori|both|uint32(v&0xffff))
+		return
+	}
+	a.insn(lis|reg<<21|uint32(v>>16&0xffff), ori|both|uint32(v&0xffff))
+}
+
+// load loads a word from an offset to a register.
+func (a *ppcAssembler) load(reg, from, offset uint32) {
+	const lwz, ld = 32 << 26, 58 << 26
+	op := uint32(lwz)
+	if a.word == 8 {
+		op = ld
+	}
+	a.insn(op | reg<<21 | from<<16 | offset)
+}
+
+// toSPR moves a register to a special purpose register (mtspr).
+func (a *ppcAssembler) toSPR(spr, reg uint32) {
+	a.insn(31<<26 | reg<<21 | spr&31<<16 | spr>>5<<11 | 467<<1)
+}
+
+// jump adds a branch whose target is set by land.
+func (a *ppcAssembler) jump() (from uint64) {
+	a.insn(0)
+	return a.here() - 4
+}
+
+func (a *ppcAssembler) land(from uint64) {
+	a.order.PutUint32(a.b[from:], 18<<26|uint32(a.here()-from))
+}
+
+// syscall adds the instruction, behind the number of the call if there is one.
+func (a *ppcAssembler) syscall(number int) uint64 {
+	if number >= 0 {
+		a.li(0, uint16(number))
+	}
+	a.insn(0x44000002) // sc
+	return a.here() - 4
+}
+
+// undoPPC is the code of powerpc.
+func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	const none = -1
+	nr := func(s sysno) int { return s.number(abi) }
+	u := new(undoCode)
+	a := &ppcAssembler{assembler{layout: layoutOf(abi)}}
+	a.data(mask, a.long(regs, ppcNIP))
+	frame := at // further below
+	if way.frame != nil {
+		frame += a.signalFrame(at, way.frame, mask)
+	}
+	saved := uint32(a.here())
+	kept := []int{0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ppcNIP, ppcCTR, ppcXER, ppcCR}
+	offset := func(reg int) uint32 {
+		for i, r := range kept {
+			if r == reg {
+				return saved + uint32(i*a.word)
+			}
+		}
+		return 0
+	}
+	if way.frame == nil {
+		for i, r := range kept {
+			a.b = append(a.b, make([]byte, a.word)...)
+			a.putLong(a.b[saved:], i, a.long(regs, r))
+		}
+	}
+	u.plain = a.syscall(none)
+	toUndo := a.jump()
+	u.descriptor = a.syscall(none) // its result, in r3, is what is closed
+	a.insn(0x4183000c)             // bso .+12: that is a positive errno if it failed
+	a.syscall(nr(sysClose))
+	toUnmap := a.jump()
+	u.mapping = a.syscall(none) // its result is what is unmapped: no errno is an address of a page
+	toSize := a.jump()
+	u.mapped = a.syscall(none)
+	a.land(toUnmap)
+	a.address(3, scratch)
+	a.land(toSize)
+	a.address(4, scratchSize)
+	a.syscall(nr(sysMunmap))
+	a.land(toUndo)
+	u.undo = a.here()
+	if way.frame != nil {
+		a.address(1, frame-frameToContext)
+		a.syscall(nr(sysRtSigreturn))
+		u.text = a.b
+		return u
+	}
+	a.li(3, sigSetmask)
+	a.address(4, at+undoMaskAt)
+	a.li(5, 0)
+	a.li(6, sigsetSize)
+	a.syscall(nr(sysRtSigprocmask))
+	const base, spare = 12, 11
+	a.address(base, at)
+	move := func(reg int, spr uint32) {
+		a.load(spare, base, offset(reg))
+		a.toSPR(spr, spare)
+	}
+	const xer = 1
+	move(ppcXER, xer)
+	move(ppcCTR, uint32(throughCTR))
+	move(ppcNIP, uint32(way.jump))
+	a.load(spare, base, offset(ppcCR))
+	a.insn(0x7c0ff120 | spare<<21) // mtcrf 0xff, spare
+	for _, r := range kept[:11] {
+		a.load(uint32(r), base, offset(r))
+	}
+	if way.jump == throughTAR {
+		a.insn(0x4e800460) // bctar
+	} else {
+		a.insn(0x4e800420) // bctr
+	}
+	u.text = a.b
+	return u
+}
+
+// frameToContext is how far struct ucontext is from the stack pointer at
+// rt_sigreturn: __SIGNAL_FRAMESIZE, 16, and a siginfo_t.
+const frameToContext = 64 + 16 + siginfoSize
+
+// signalFrame adds struct ucontext of a 32-bit task, as far as the kernel reads
+// it, and struct mcontext. It returns where it is.
+func (a *ppcAssembler) signalFrame(at uint64, context []byte, mask uint64) (from uint64) {
+	const (
+		flagsOfStack = 12
+		pointer      = 48
+		sigmask      = 52
+		size         = 64
+		// No mode of sigaltstack(2): the kernel leaves the stack as it is, and
+		// ignores the error (restore_altstack).
+		noMode = 7
+	)
+	for a.here()%16 != 0 {
+		a.b = append(a.b, 0)
+	}
+	from = a.here()
+	b := make([]byte, size)
+	a.order.PutUint32(b[flagsOfStack:], noMode)
+	a.order.PutUint32(b[pointer:], uint32(at+from+size))
+	a.putSigset(b[sigmask:], mask)
+	a.b = append(append(a.b, b...), context...)
+	return from
+}

@@ -1,0 +1,355 @@
+package kernel_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"cr/kernel"
+)
+
+// everyCallEnv makes TestEveryCallFails complete.
+const everyCallEnv = "CR_TEST_CALLS"
+
+// everyKind is a program that has something of as many kinds as can be had in
+// one, in its first argument.
+const everyKind = `
+import resource, threading
+d = sys.argv[1]; os.chdir(d); os.umask(0o77)
+libc.mmap.restype = ctypes.c_void_p
+e = select.epoll(); r, w = os.pipe(); os.write(w, b"x" * 5000); a, b = socket.socketpair(); a.send(b"y")
+socket.send_fds(a, [b"fd"], [r])
+m = os.memfd_create("m", os.MFD_ALLOW_SEALING); os.write(m, b"z" * 5000); fcntl.fcntl(m, 1033, 2 | 4)
+mm = mmap.mmap(m, 5000)
+l = socket.socket(socket.AF_UNIX); l.bind(d + "/listen"); l.listen(2); c = socket.socket(socket.AF_UNIX); c.connect(d + "/listen")
+g = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); g.bind("dgram"); h = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); h.connect("dgram"); h.send(b"one")
+ab = socket.socket(socket.AF_UNIX); ab.bind("\0cr-test-%d" % os.getpid()); ab.listen(1)
+t = open(d + "/deleted", "w+b"); t.write(b"deleted"); t.flush(); os.unlink(d + "/deleted")
+f = open(d + "/file", "w+b"); f.write(b"contents" * 1000); f.flush(); f.seek(9)
+fcntl.flock(f, fcntl.LOCK_EX); fcntl.lockf(f, fcntl.LOCK_EX, 10, 5)
+fm = mmap.mmap(f.fileno(), 8000); fp = mmap.mmap(f.fileno(), 8000, mmap.MAP_PRIVATE); fp[0:4] = b"mine"
+ap = open(d + "/log", "a"); dirfd = os.open(d, os.O_RDONLY | os.O_DIRECTORY); pathfd = os.open(d + "/file", os.O_PATH)
+os.mkfifo(d + "/fifo"); fifo = os.open(d + "/fifo", os.O_RDWR); os.write(fifo, b"in fifo")
+master, slave = os.openpty()
+ev = os.eventfd(3); sf = call("signalfd", -1, ctypes.byref(ctypes.c_uint64(1 << 9)), 0)
+tf = call("timerfd_create", 1, 0); call("timerfd_settime", tf, 0, struct.pack("qqqq", 5, 0, 100000, 0), None)
+i = call("inotify_init1", 0); call("inotify_add_watch", i, d.encode(), 0x200)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0)); us = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); us.connect(u.getsockname())
+tcp = socket.socket(); tcp.bind(("127.0.0.1", 0)); tcp.listen(3)
+nl = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+for x in r, a, slave, ev, tf, u, l: e.register(x, select.EPOLLIN)
+z = os.open("/dev/zero", os.O_RDONLY); os.dup2(z, 300)
+sh = mmap.mmap(-1, 16384); sh[0:5] = b"share"
+seg = call("shmget", 0, 8192, 0o1600); libc.shmat.restype = ctypes.c_void_p; at = libc.shmat(seg, None, 0); ctypes.memset(at, 7, 8192); call("shmctl", seg, 0, None)
+pr = libc.mmap(None, 8 * 4096, 3, 0x22, -1, 0); ctypes.memset(pr, 5, 4 * 4096); libc.mprotect.argtypes = libc.mlock.argtypes = libc.madvise.argtypes = None
+for name, off, v in (("madvise", 4096, 10), ("madvise", 8192, 16), ("madvise", 4096 * 3, 18)): call(name, ctypes.c_void_p(pr + off), 4096, v)
+call("mlock", ctypes.c_void_p(pr + 4096 * 5), 4096); call("mprotect", ctypes.c_void_p(pr + 4096 * 6), 4096, 0)
+libc.prctl(0x53564d41, 0, ctypes.c_ulong(pr), ctypes.c_ulong(4096), b"named")
+signal.signal(signal.SIGUSR1, lambda n, f: None); signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+rt = signal.SIGRTMIN + 3; signal.pthread_sigmask(signal.SIG_BLOCK, [rt, signal.SIGHUP, 10])
+for v in 5, 6: libc.sigqueue(os.getpid(), rt, ctypes.c_void_p(v))
+signal.setitimer(signal.ITIMER_REAL, 100000, 500)
+ti = ctypes.c_int(); call("timer_create", 1, ctypes.byref((ctypes.c_uint64 * 8)(0, 42)), ctypes.byref(ti)); call("timer_settime", ti, 0, struct.pack("qqqq", 1, 0, 100000, 0), None)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 19)); resource.setrlimit(resource.RLIMIT_NOFILE, (500, 1500)); os.nice(4)
+os.sched_setaffinity(0, {0}); libc.prctl(29, 70000); libc.prctl(33, 1, 1, 0, 0)
+open("/proc/self/oom_score_adj", "w").write("-7"); open("/proc/self/coredump_filter", "w").write("0x11")
+def wait(n):
+    libc.prctl(15, b"worker%d" % n); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN + 5 + n]); libc.sleep(100000)
+dead = os.fork()
+if dead == 0: os._exit(7)
+child = os.fork()
+if child == 0:
+    os.setsid(); os.chdir("/"); k = threading.Thread(target=wait, args=(9,), daemon=True); k.start()
+    if os.fork() == 0: signal.pause()
+    libc.sleep(100000)
+pf = os.pidfd_open(child)
+for n in range(3): threading.Thread(target=wait, args=(n,), daemon=True).start()
+time.sleep(0.3)
+print("ready", flush=True)
+libc.sleep(100000)
+`
+
+// errnoOf is an errno that the kernel gives for a call; 0 for calls that cannot
+// fail.
+func errnoOf(call string) unix.Errno {
+	switch call {
+	case "exit", "exit_group", "getpid", "gettid", "umask", "personality", "setfsuid", "setfsgid", "set_tid_address":
+		return 0
+	case "mmap", "mremap", "mprotect", "munmap", "madvise", "brk", "mlock2", "shmat", "execveat":
+		return unix.ENOMEM
+	case "openat", "dup3", "pipe2", "socket", "socketpair", "eventfd2", "signalfd4", "timerfd_create", "epoll_create1", "inotify_init1", "memfd_create", "pidfd_open", "pidfd_getfd", "fcntl":
+		return unix.EMFILE
+	case "write", "ftruncate", "shmget", "epoll_ctl", "inotify_add_watch":
+		return unix.ENOSPC
+	case "clone3", "timer_create", "setresuid", "setpgid", "rt_sigqueueinfo", "rt_tgsigqueueinfo":
+		return unix.EAGAIN
+	case "fchmod", "fchmodat", "fchown", "prctl", "prlimit64", "chroot", "setgroups", "setresgid", "capset", "sched_setattr", "ioprio_set", "setsid":
+		return unix.EPERM
+	case "chdir", "fchdir", "unlinkat":
+		return unix.EACCES
+	case "bind", "connect", "listen", "sendmsg", "setsockopt", "getsockopt", "sendto", "recvmsg", "accept4":
+		return unix.ENOBUFS
+	}
+	return unix.EIO
+}
+
+// outside is what a restart could leave outside of the caller, and in this
+// program.
+func outside(dir string) picture {
+	p := picture{}
+	for _, name := range []string{"/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"} {
+		b, _ := os.ReadFile(name)
+		list := ""
+		for _, line := range strings.Split(string(b), "\n") {
+			if f := strings.Fields(line); len(f) > 2 {
+				list += f[0] + " " + f[1] + "\n"
+			}
+		}
+		p[name] = list
+	}
+	_ = filepath.Walk(dir, func(path string, i os.FileInfo, err error) error {
+		if err == nil {
+			p["file "+path] = fmt.Sprint(i.Mode(), i.Size())
+		}
+		return nil
+	})
+	for _, fd := range numbers("/proc/self/fd") {
+		link, _ := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+		p["descriptors of this program"] += fmt.Sprintln(fd, link)
+	}
+	return p
+}
+
+// tally counts what came of the failures of a call.
+type tally struct{ failed, undone, done, killed, wrong int }
+
+// failing counts calls, and makes those from first to last fail.
+type failing struct {
+	n, first, last int
+	call           string // the first that failed
+	errno          unix.Errno
+}
+
+func (f *failing) fail(call string) unix.Errno {
+	errno := errnoOf(call)
+	if errno == 0 {
+		return 0
+	}
+	f.n++
+	if f.n < f.first || f.n > f.last {
+		return 0
+	}
+	if f.call == "" {
+		f.call, f.errno = call, errno
+	}
+	return errno
+}
+
+// TestEveryCallFails restarts an image of everyKind in a live caller again and
+// again. Each time one more of the system calls that the caller is made to make
+// fails: the caller must be as it was, with an errno, or, after the point of no
+// return, dead with an error that says so.
+func TestEveryCallFails(t *testing.T) {
+	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	defer func() {
+		reap(t)
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	}()
+	dir := t.TempDir()
+	p := start(t, everyKind, dir)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	path := buildWaiter(t)
+	w := startWaiter(t, path, nil)
+
+	full := os.Getenv(everyCallEnv) != ""
+	table := map[string]*tally{}
+	// Whoever has a socket with a name in the file system leaves that behind.
+	unbind := func() {
+		for _, name := range []string{"listen", "dgram"} {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
+	unbind()
+	was := outside(dir)
+	// try makes calls fail, and says whether the restart came to its end.
+	try := func(f *failing) (committed, succeeded bool) {
+		kernel.FailCalls(f.fail)
+		defer kernel.FailCalls(nil)
+		if w == nil {
+			w = startWaiter(t, path, nil)
+			was = outside(dir)
+		}
+		count := w.word(countAt)
+		answered, err := kernel.RestartInto(w.pid, bytes.NewReader(image), kernel.RestartOptions{})
+		kernel.FailCalls(nil)
+		row := table[f.call]
+		if row == nil {
+			row = new(tally)
+			table[f.call] = row
+		}
+		row.failed++
+		if f.call == "" {
+			row.failed--
+		}
+		what := fmt.Sprintf("call %d, %s: %v", f.first, f.call, f.errno)
+		wrong := func(format string, args ...any) {
+			row.wrong++
+			t.Errorf("%s: %s", what, fmt.Sprintf(format, args...))
+		}
+		switch {
+		case err == nil:
+			row.done++
+			if f.call == "" {
+				row.done--
+			}
+			w.end()
+			w = nil
+			reap(t)
+			unbind()
+			return true, true
+		case errors.Is(err, kernel.ErrKilled):
+			row.killed++
+			if !answered {
+				wrong("it is killed, and to be answered: %v", err)
+			}
+			var ws unix.WaitStatus
+			for {
+				pid, e := unix.Wait4(w.pid, &ws, unix.WNOHANG, nil)
+				if pid == w.pid {
+					break
+				}
+				if e != nil || pid == 0 && time.Since(time.Time{}) < 0 {
+					wrong("wait for it: %v", e)
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if !ws.Signaled() || ws.Signal() != unix.SIGKILL {
+				wrong("it is not killed: %v", ws)
+			}
+			w.end()
+			w = nil
+			if left := reap(t); len(left) > 0 {
+				wrong("processes are left: %v", left)
+			}
+			unbind()
+			for _, d := range was.differs(outside(dir)) {
+				if !strings.HasPrefix(d, "descriptors of this program") {
+					wrong("outside of it: %s", d)
+				}
+			}
+			return true, false
+		default:
+			row.undone++
+			bad := len(nilOr(w, count, wrong, f, err))
+			for _, d := range was.differs(outside(dir)) {
+				bad++
+				wrong("outside of it: %s", d)
+			}
+			if bad > 0 {
+				w.end()
+				w = nil
+				reap(t)
+			}
+			return false, false
+		}
+	}
+	all := &failing{first: 1 << 30}
+	_, ok := try(all)
+	require.True(t, ok)
+	last := all.n
+
+	stride := 1
+	if !full {
+		for stride = 61; last%stride == 0; stride += 2 {
+		}
+	}
+	end := time.Now().Add(15 * time.Second)
+	tried, firstCommit := 0, last
+	for i := 0; i < last; i++ {
+		if !full && time.Now().After(end) {
+			break
+		}
+		n := i*stride%last + 1
+		committed, _ := try(&failing{first: n, last: n})
+		if committed && n < firstCommit {
+			firstCommit = n
+		}
+		tried++
+		if t.Failed() && !full {
+			break
+		}
+	}
+	t.Logf("failed %d of %d calls (%s=1: all), the last that was undone is call %d or before", tried, last, everyCallEnv, firstCommit-1)
+	names := make([]string, 0, len(table))
+	for n := range table {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	sum := new(tally)
+	text := fmt.Sprintf("\n| %-18s | made to fail | undone | done without | killed |\n|---|---|---|---|---|\n", "system call")
+	for _, n := range names {
+		r := table[n]
+		if n == "" {
+			continue
+		}
+		text += fmt.Sprintf("| %-18s | %d | %d | %d | %d |\n", n, r.failed, r.undone, r.done, r.killed)
+		sum.failed, sum.undone, sum.done, sum.killed = sum.failed+r.failed, sum.undone+r.undone, sum.done+r.done, sum.killed+r.killed
+	}
+	t.Log(text + fmt.Sprintf("| all | %d | %d | %d | %d |", sum.failed, sum.undone, sum.done, sum.killed))
+	require.NotZero(t, sum.undone)
+	require.NotZero(t, sum.killed)
+}
+
+// nilOr makes sure that a caller is as it was before its call failed.
+func nilOr(w *waiter, count uint64, wrong func(string, ...any), f *failing, err error) []string {
+	w.await(count + 1)
+	w.wakes()
+	if got := unix.Errno(-int64(w.word(resultAt))); got != kernel.Errno(err) || !errors.Is(err, f.errno) {
+		wrong("the call has returned %v for %v", got, err)
+	}
+	list := w.before.differs(w.look())
+	for _, d := range list {
+		wrong("%s\nafter: %v", d, err)
+	}
+	return list
+}
+
+// reap waits for the children of this program that have ended, and returns
+// those that have not, which it ends.
+func reap(t *testing.T) (left []string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for {
+			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+		list := descendants(os.Getpid())[1:]
+		if len(list) == 0 {
+			return left
+		}
+		if time.Now().After(end) {
+			for _, pid := range list {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				left = append(left, string(b))
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+			end = time.Now().Add(5 * time.Second)
+		}
+	}
+}

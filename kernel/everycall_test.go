@@ -161,17 +161,9 @@ func (f *failing) fail(call string) unix.Errno {
 // return, dead with an error that says so.
 func TestEveryCallFails(t *testing.T) {
 	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	defer func() {
-		reap(t)
-		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	}()
+	adopting(t)
 	dir := t.TempDir()
-	p := start(t, everyKind, dir)
-	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
-	_, _ = p.end()
+	image := savedOnce(t, everyKind, dir)
 	path := buildWaiter(t)
 	w := startWaiter(t, path, nil)
 
@@ -255,7 +247,14 @@ func TestEveryCallFails(t *testing.T) {
 			return true, false
 		default:
 			row.undone++
-			bad := len(nilOr(w, count, wrong, f, err))
+			if !answered || !errors.Is(err, f.errno) {
+				wrong("it is answered: %v, by %v", answered, err)
+			}
+			diff := w.unharmed(count, answered, err)
+			bad := len(diff)
+			for _, d := range diff {
+				wrong("%s\nafter: %v", d, err)
+			}
 			for _, d := range was.differs(outside(dir)) {
 				bad++
 				wrong("outside of it: %s", d)
@@ -279,22 +278,26 @@ func TestEveryCallFails(t *testing.T) {
 		}
 	}
 	end := time.Now().Add(15 * time.Second)
-	tried, firstCommit := 0, last
+	tried, lastUndone, firstKilled := 0, 0, last+1
 	for i := 0; i < last; i++ {
 		if !full && time.Now().After(end) {
 			break
 		}
 		n := i*stride%last + 1
-		committed, _ := try(&failing{first: n, last: n})
-		if committed && n < firstCommit {
-			firstCommit = n
+		switch committed, succeeded := try(&failing{first: n, last: n}); {
+		case !committed && n > lastUndone:
+			lastUndone = n
+		case committed && !succeeded && n < firstKilled:
+			firstKilled = n
 		}
 		tried++
 		if t.Failed() && !full {
 			break
 		}
 	}
-	t.Logf("failed %d of %d calls (%s=1: all), the last that was undone is call %d or before", tried, last, everyCallEnv, firstCommit-1)
+	t.Logf("failed %d of %d calls (%s=1: all); the last that was undone was call %d, the first that killed it %d",
+		tried, last, everyCallEnv, lastUndone, firstKilled)
+	require.Less(t, lastUndone, firstKilled, "the point of no return")
 	names := make([]string, 0, len(table))
 	for n := range table {
 		names = append(names, n)
@@ -315,18 +318,56 @@ func TestEveryCallFails(t *testing.T) {
 	require.NotZero(t, sum.killed)
 }
 
-// nilOr makes sure that a caller is as it was before its call failed.
-func nilOr(w *waiter, count uint64, wrong func(string, ...any), f *failing, err error) []string {
-	w.await(count + 1)
+// adopting has this program be told of the end of all that come of it, and end
+// them with the test.
+func adopting(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	t.Cleanup(func() {
+		reap(t)
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+		runtime.UnlockOSThread()
+	})
+}
+
+// savedOnce makes an image of a program that is no more.
+func savedOnce(t *testing.T, script string, args ...string) []byte {
+	t.Helper()
+	p := start(t, script, args...)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	return image
+}
+
+// unharmed lists what is not as it was before a call of the program failed, or
+// could not begin.
+func (w *waiter) unharmed(count uint64, answered bool, err error) []string {
+	w.t.Helper()
+	var list []string
+	if !answered {
+		w.await(count)
+	} else {
+		w.await(count + 1)
+		if got := unix.Errno(-int64(w.word(resultAt))); got != kernel.Errno(err) {
+			list = append(list, fmt.Sprintf("the call has returned %v for %v", got, err))
+		}
+	}
 	w.wakes()
-	if got := unix.Errno(-int64(w.word(resultAt))); got != kernel.Errno(err) || !errors.Is(err, f.errno) {
-		wrong("the call has returned %v for %v", got, err)
-	}
-	list := w.before.differs(w.look())
-	for _, d := range list {
-		wrong("%s\nafter: %v", d, err)
-	}
-	return list
+	return append(list, w.before.differs(w.look())...)
+}
+
+// refuses restarts an image in the program, which must fail and leave it as it
+// was.
+func (w *waiter) refuses(image []byte, o kernel.RestartOptions) error {
+	w.t.Helper()
+	was, count := outside(w.dir), w.word(countAt)
+	answered, err := kernel.RestartInto(w.pid, bytes.NewReader(image), o)
+	require.Error(w.t, err)
+	require.NotErrorIs(w.t, err, kernel.ErrKilled)
+	require.Empty(w.t, w.unharmed(count, answered, err), "after: %v", err)
+	require.Empty(w.t, was.differs(outside(w.dir)), "after: %v", err)
+	return err
 }
 
 // reap waits for the children of this program that have ended, and returns

@@ -109,14 +109,21 @@ func (rs *restarter) tryOOMScore(r *reborn) error {
 	if int(lowest) == now || rs.options.Force {
 		return nil
 	}
-	err = r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
-	if refusedByKernel(err) {
+	lowered := false
+	err = rs.forNow(func() error {
+		err := r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
+		lowered = !refusedByKernel(err)
+		return err
+	}, func() error { return nil }, func() error {
+		if !lowered {
+			return nil
+		}
+		return r.writeProc("oom_score_adj", strconv.Itoa(now))
+	})
+	if refusedByKernel(err) && !lowered {
 		return &RefusedError{PID: int(r.rec.PID), Kind: "process",
 			Reason: fmt.Sprintf("its oom_score_adj was %d, here it is %d, and to lower it takes a privilege", lowest, now),
 			Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
 	}
-	if err != nil {
-		return err
-	}
-	return r.writeProc("oom_score_adj", strconv.Itoa(now))
+	return err
 }

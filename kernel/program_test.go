@@ -244,10 +244,6 @@ func (w *waiter) look() picture {
 	}
 	p["timers"] = file("timers")
 	p["descendants"] = fmt.Sprint(descendants(w.pid))
-	for _, pid := range descendants(w.pid)[1:] {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-		p[fmt.Sprintf("child %d", pid)] = fmt.Sprintf("%s %v", b, err)
-	}
 	for _, fd := range w.descriptors() {
 		key := fmt.Sprintf("descriptor %03d", fd)
 		link, _ := os.Readlink(w.proc(fmt.Sprint("fd/", fd)))
@@ -263,6 +259,20 @@ func (w *waiter) look() picture {
 		}
 		p[key] = link + "\n" + info + same
 	}
+	for _, tid := range w.tasks() {
+		for _, line := range strings.Split(file(fmt.Sprintf("task/%d/status", tid)), "\n") {
+			key, v, _ := strings.Cut(line, ":")
+			switch key {
+			case "Name", "Umask", "TracerPid", "Uid", "Gid", "FDSize", "Groups", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt",
+				"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "VmLck", "VmSize", "VmData", "VmStk", "VmExe",
+				"Cpus_allowed", "THP_enabled", "NSpid", "NSpgid", "NSsid", "Kthread", "CoreDumping":
+				if key == "FDSize" {
+					continue // the kernel grows the table, and does not shrink it
+				}
+				p[fmt.Sprintf("task %d: %s", tid, key)] = v
+			}
+		}
+	}
 	defer w.settle()
 	var rseqs []int64
 	for _, tid := range w.tasks() {
@@ -275,18 +285,6 @@ func (w *waiter) look() picture {
 		attr, err := unix.SchedGetAttr(tid, 0)
 		require.NoError(w.t, err)
 		p[fmt.Sprintf("task %d: scheduling", tid)] = fmt.Sprintf("%+v", *attr)
-		for _, line := range strings.Split(file(fmt.Sprintf("task/%d/status", tid)), "\n") {
-			key, v, _ := strings.Cut(line, ":")
-			switch key {
-			case "Name", "Umask", "TracerPid", "Uid", "Gid", "FDSize", "Groups", "Threads", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt",
-				"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "VmLck", "VmSize", "VmData", "VmStk", "VmExe",
-				"Cpus_allowed", "THP_enabled", "NSpid", "NSpgid", "NSsid", "Kthread", "CoreDumping":
-				if key == "FDSize" {
-					continue // the kernel grows the table, and does not shrink it
-				}
-				p[fmt.Sprintf("task %d: %s", tid, key)] = v
-			}
-		}
 	}
 	w.lookMemory(p, rseqs)
 	p["other calls that have returned"] = fmt.Sprint(w.word(returned))

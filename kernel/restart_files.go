@@ -100,9 +100,6 @@ func (r *reborn) sum(fd int, path string) (uint32, error) {
 func (rs *restarter) stageFiles() error {
 	r := rs.root
 	var err error
-	if r.fds, err = descriptors(r.pid); err != nil {
-		return err
-	}
 	if err := rs.raiseLimit(r); err != nil {
 		return err
 	}
@@ -385,27 +382,6 @@ func (r *reborn) setLimit(resource int, l image.Limit) error {
 	order.PutUint64(b[8:], l.Max)
 	_, err := r.do(sysPrlimit64, 0, resource, b, 0)
 	return err
-}
-
-// undoFiles closes what was staged.
-func (rs *restarter) undoFiles(r *reborn) error {
-	rs.closePidfd()
-	if err := rs.endFilling(); err != nil {
-		return err
-	}
-	if r.scratch == 0 || r.limits == nil {
-		return nil
-	}
-	if err := rs.undoSockets(); err != nil {
-		return err
-	}
-	if err := r.putBack(); err != nil {
-		return err
-	}
-	if err := r.closeAllBut(r.fds); err != nil {
-		return err
-	}
-	return r.setLimit(unix.RLIMIT_NOFILE, r.limits[unix.RLIMIT_NOFILE])
 }
 
 // closeAllBut closes the descriptors of a process but for those of an ascending

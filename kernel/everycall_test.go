@@ -103,19 +103,16 @@ func errnoOf(call string) unix.Errno {
 	return unix.EIO
 }
 
-// outside is what a restart could leave outside of the caller, and in this
+// outside is what a restart of a process could leave outside of it, and in this
 // program.
-func outside(dir string) picture {
+func outside(dir string, pid int) picture {
 	p := picture{}
-	for _, name := range []string{"/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"} {
-		b, _ := os.ReadFile(name)
-		list := ""
-		for _, line := range strings.Split(string(b), "\n") {
-			if f := strings.Fields(line); len(f) > 2 {
-				list += f[0] + " " + f[1] + "\n"
-			}
+	b, _ := os.ReadFile("/proc/sysvipc/shm")
+	for _, line := range strings.Split(string(b), "\n") {
+		const creator = 4
+		if f := strings.Fields(line); len(f) > creator && f[creator] == fmt.Sprint(pid) {
+			p["segments of shared memory"] += f[0] + " " + f[1] + "\n"
 		}
-		p[name] = list
 	}
 	_ = filepath.Walk(dir, func(path string, i os.FileInfo, err error) error {
 		if err == nil {
@@ -176,17 +173,17 @@ func TestEveryCallFails(t *testing.T) {
 		}
 	}
 	unbind()
-	was := outside(dir)
+	was := outside(dir, w.pid)
 	// try makes calls fail, and says whether the restart came to its end.
 	try := func(f *failing) (committed, succeeded bool) {
 		kernel.FailCalls(f.fail)
 		defer kernel.FailCalls(nil)
 		if w == nil {
 			w = startWaiter(t, path, nil)
-			was = outside(dir)
+			was = outside(dir, w.pid)
 		}
-		count := w.word(countAt)
-		answered, err := kernel.RestartInto(w.pid, bytes.NewReader(image), kernel.RestartOptions{})
+		pid, count := w.pid, w.word(countAt)
+		answered, err := kernel.RestartInto(pid, bytes.NewReader(image), kernel.RestartOptions{})
 		kernel.FailCalls(nil)
 		row := table[f.call]
 		if row == nil {
@@ -239,7 +236,7 @@ func TestEveryCallFails(t *testing.T) {
 				wrong("processes are left: %v", left)
 			}
 			unbind()
-			for _, d := range was.differs(outside(dir)) {
+			for _, d := range was.differs(outside(dir, pid)) {
 				if !strings.HasPrefix(d, "descriptors of this program") {
 					wrong("outside of it: %s", d)
 				}
@@ -255,7 +252,7 @@ func TestEveryCallFails(t *testing.T) {
 			for _, d := range diff {
 				wrong("%s\nafter: %v", d, err)
 			}
-			for _, d := range was.differs(outside(dir)) {
+			for _, d := range was.differs(outside(dir, pid)) {
 				bad++
 				wrong("outside of it: %s", d)
 			}
@@ -361,12 +358,12 @@ func (w *waiter) unharmed(count uint64, answered bool, err error) []string {
 // was.
 func (w *waiter) refuses(image []byte, o kernel.RestartOptions) error {
 	w.t.Helper()
-	was, count := outside(w.dir), w.word(countAt)
+	was, count := outside(w.dir, w.pid), w.word(countAt)
 	answered, err := kernel.RestartInto(w.pid, bytes.NewReader(image), o)
 	require.Error(w.t, err)
 	require.NotErrorIs(w.t, err, kernel.ErrKilled)
 	require.Empty(w.t, w.unharmed(count, answered, err), "after: %v", err)
-	require.Empty(w.t, was.differs(outside(w.dir)), "after: %v", err)
+	require.Empty(w.t, was.differs(outside(w.dir, w.pid)), "after: %v", err)
 	return err
 }
 

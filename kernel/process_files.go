@@ -56,8 +56,14 @@ func (r *reborn) writeFile(path, text string) error {
 	return err
 }
 
-// commitProcessFiles sets oom_score_adj and coredump_filter where they differ.
-func (rs *restarter) commitProcessFiles(r *reborn) error {
+// procFile is a file of /proc that a process has open to write to.
+type procFile struct {
+	name, text string
+	fd         int
+}
+
+// stageProcessFiles opens oom_score_adj and coredump_filter where they differ.
+func (rs *restarter) stageProcessFiles(r *reborn) error {
 	for _, f := range []struct {
 		name string
 		then int64
@@ -78,7 +84,22 @@ func (rs *restarter) commitProcessFiles(r *reborn) error {
 		if err != nil || now == f.then {
 			continue
 		}
-		err = r.writeProc(f.name, f.text)
+		fd, err := r.openPath("/proc/self/"+f.name, unix.O_WRONLY|unix.O_CLOEXEC)
+		if refusedByKernel(err) && rs.options.Force {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r.settings = append(r.settings, procFile{f.name, f.text, fd})
+	}
+	return nil
+}
+
+// commitProcessFiles writes to what stageProcessFiles has opened.
+func (rs *restarter) commitProcessFiles(r *reborn) error {
+	for _, f := range r.settings {
+		_, err := r.do(sysWrite, f.fd, []byte(f.text), len(f.text))
 		if refusedByKernel(err) && rs.options.Force {
 			err = nil
 		}

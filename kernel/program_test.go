@@ -228,6 +228,8 @@ func (p picture) differs(q picture) []string {
 // look makes a picture of the program, which waits in its call.
 func (w *waiter) look() picture {
 	w.t.Helper()
+	runtime.LockOSThread() // it traces
+	defer runtime.UnlockOSThread()
 	p := picture{}
 	file := func(name string) string {
 		b, err := os.ReadFile(w.proc(name))

@@ -44,6 +44,7 @@ type reborn struct {
 	exe       int            // descriptor of the program file in the task; -1
 	cwd       int            // descriptor of the working directory
 	root      int            // descriptor of the root directory; 0 if it stays
+	settings  []procFile     // what is to be written to its files of /proc
 	others    []*task        // threads that the process had before
 	fds       []int          // descriptors that are open at the start
 	limits    []image.Limit  // at the start
@@ -256,7 +257,10 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.removeSegments(rs.doomed); err != nil {
 		return err
 	}
-	return rs.stageLate()
+	if err := rs.stageLate(); err != nil {
+		return err
+	}
+	return rs.checkNumbers()
 }
 
 // adopt prepares a held process to be made into the root process of the image.
@@ -402,7 +406,7 @@ func (rs *restarter) mayBecome(p *process) error {
 			continue
 		}
 		for _, t := range rs.img.TasksOf(rec) {
-			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds); err != nil {
+			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds, rs.securebits); err != nil {
 				return err
 			}
 		}

@@ -215,12 +215,18 @@ int main(int argc, char **argv)
 	need(!timer_create(CLOCK_MONOTONIC, &se, &timer) && !timer_settime(timer, 0, &its, NULL), "timer");
 	struct itimerval it = { .it_value.tv_sec = 1000000, .it_interval.tv_sec = 3 };
 	setitimer(ITIMER_REAL, &it, NULL);
-	struct rlimit lim = { 200, 2000 };
+	// An image may not raise the hard limits.
+	struct rlimit lim;
+	need(!getrlimit(RLIMIT_NOFILE, &lim), "getrlimit");
+	lim.rlim_cur = 200;
 	need(!setrlimit(RLIMIT_NOFILE, &lim), "setrlimit");
-	lim = (struct rlimit){ 0, 1 << 20 };
+	need(!getrlimit(RLIMIT_CORE, &lim), "getrlimit");
+	lim.rlim_cur = 0;
 	need(!setrlimit(RLIMIT_CORE, &lim), "setrlimit");
 	prctl(PR_SET_NAME, "caller");
 	prctl(PR_SET_TIMERSLACK, 60000);
+	if (getenv("CALLER_NO_NEW_PRIVS"))
+		need(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
 
 	pid_t parent = getpid();
 	child = fork();

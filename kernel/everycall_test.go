@@ -122,13 +122,13 @@ func outside(dir string, pid int) picture {
 	})
 	for _, fd := range numbers("/proc/self/fd") {
 		link, _ := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
-		p["descriptors of this program"] += fmt.Sprintln(fd, link)
+		p[fmt.Sprint("descriptor ", fd, ofThisProgram)] = link
 	}
 	return p
 }
 
 // tally counts what came of the failures of a call.
-type tally struct{ failed, undone, done, killed, wrong int }
+type tally struct{ failed, undone, done, killed int }
 
 // failing counts calls, and makes those from first to last fail.
 type failing struct {
@@ -152,166 +152,203 @@ func (f *failing) fail(call string) unix.Errno {
 	return errno
 }
 
+// failer restarts an image in live callers, with calls that fail.
+type failer struct {
+	t         *testing.T
+	dir, path string
+	image     []byte
+	w         *waiter
+	was       picture
+	table     map[string]*tally
+}
+
+func newFailer(t *testing.T) *failer {
+	t.Helper()
+	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
+	adopting(t)
+	dir := t.TempDir()
+	f := &failer{t: t, dir: dir, image: savedOnce(t, everyKind, dir), path: buildWaiter(t), table: map[string]*tally{}}
+	f.unbind()
+	return f
+}
+
+// unbind removes the files of sockets: whoever has a socket with a name in the
+// file system leaves that behind when it is killed.
+func (f *failer) unbind() {
+	for _, name := range []string{"listen", "dgram"} {
+		_ = os.Remove(filepath.Join(f.dir, name))
+	}
+}
+
+// end ends the caller, and returns what processes are left of it.
+func (f *failer) end() []string {
+	f.w.end()
+	f.w = nil
+	f.unbind()
+	return reap(f.t)
+}
+
+// outcome is what came of a restart.
+type outcome int
+
+const (
+	undone outcome = iota
+	killed
+	succeeded
+)
+
+// try restarts with calls that fail, and looks at what came of it.
+func (f *failer) try(calls *failing) outcome {
+	f.t.Helper()
+	if f.w == nil {
+		f.w = startWaiter(f.t, f.path, nil)
+		f.was = outside(f.dir, f.w.pid)
+	}
+	pid, count := f.w.pid, f.w.word(countAt)
+	kernel.FailCalls(calls.fail)
+	answered, err := kernel.RestartInto(pid, bytes.NewReader(f.image), kernel.RestartOptions{})
+	kernel.FailCalls(nil)
+	row := new(tally)
+	if calls.call != "" {
+		if f.table[calls.call] == nil {
+			f.table[calls.call] = row
+		}
+		row = f.table[calls.call]
+		row.failed++
+	}
+	var wrong []string
+	var result outcome
+	switch {
+	case err == nil:
+		result = succeeded
+		row.done++
+		f.end()
+	case errors.Is(err, kernel.ErrKilled):
+		result = killed
+		row.killed++
+		if !answered {
+			wrong = append(wrong, "it is killed, and to be answered")
+		}
+		if ws, e := awaitEnd(pid); e != nil || ws.Signal() != unix.SIGKILL {
+			wrong = append(wrong, fmt.Sprintf("it is not killed: %v, %v", ws, e))
+		}
+		if left := f.end(); len(left) > 0 {
+			wrong = append(wrong, fmt.Sprint("processes are left: ", left))
+		}
+		for _, d := range f.was.differs(outside(f.dir, pid)) {
+			wrong = append(wrong, "outside of it: "+d)
+		}
+	default:
+		result = undone
+		row.undone++
+		if !answered || !errors.Is(err, calls.errno) {
+			wrong = append(wrong, fmt.Sprintf("it is answered: %v", answered))
+		}
+		wrong = append(wrong, f.w.unharmed(count, answered, err)...)
+		for _, d := range f.was.differs(outside(f.dir, pid)) {
+			wrong = append(wrong, "outside of it: "+d)
+		}
+		if len(wrong) > 0 {
+			f.end()
+		}
+	}
+	for _, s := range wrong {
+		f.t.Errorf("call %d, %s: %v: %s\nafter: %v", calls.first, calls.call, calls.errno, s, err)
+	}
+	return result
+}
+
+// awaitEnd waits until a child has ended.
+func awaitEnd(pid int) (ws unix.WaitStatus, err error) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
+		if err != nil || got == pid {
+			return ws, err
+		}
+		if time.Now().After(end) {
+			return ws, errors.New("it goes on")
+		}
+	}
+}
+
+// calls counts the calls of a restart that can fail.
+func (f *failer) calls() int {
+	f.t.Helper()
+	none := &failing{first: 1 << 30}
+	require.Equal(f.t, succeeded, f.try(none), "a restart without a failure")
+	return none.n
+}
+
+// each has a try at each of n calls, or at as many as there is time for.
+func (f *failer) each(n int, try func(at int)) (tried int) {
+	f.t.Helper()
+	full := os.Getenv(everyCallEnv) != ""
+	stride := 1
+	if !full {
+		for stride = 61; n%stride == 0; stride += 2 {
+		}
+	}
+	end := time.Now().Add(12 * time.Second)
+	for i := 0; i < n && (full || time.Now().Before(end) && !f.t.Failed()); i++ {
+		try(i*stride%n + 1)
+		tried++
+	}
+	return tried
+}
+
+// report is the table of what came of the failures.
+func (f *failer) report() (text string, sum tally) {
+	names := make([]string, 0, len(f.table))
+	for n := range f.table {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	text = "\n| system call | made to fail | undone | done without | killed |\n|---|---|---|---|---|\n"
+	line := func(n string, r *tally) {
+		text += fmt.Sprintf("| %s | %d | %d | %d | %d |\n", n, r.failed, r.undone, r.done, r.killed)
+	}
+	for _, n := range names {
+		r := f.table[n]
+		line(n, r)
+		sum.failed, sum.undone, sum.done, sum.killed = sum.failed+r.failed, sum.undone+r.undone, sum.done+r.done, sum.killed+r.killed
+	}
+	line("all", &sum)
+	return text, sum
+}
+
 // TestEveryCallFails restarts an image of everyKind in a live caller again and
 // again. Each time one more of the system calls that the caller is made to make
 // fails: the caller must be as it was, with an errno, or, after the point of no
 // return, dead with an error that says so.
 func TestEveryCallFails(t *testing.T) {
-	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
-	adopting(t)
-	dir := t.TempDir()
-	image := savedOnce(t, everyKind, dir)
-	path := buildWaiter(t)
-	w := startWaiter(t, path, nil)
-
-	full := os.Getenv(everyCallEnv) != ""
-	table := map[string]*tally{}
-	// Whoever has a socket with a name in the file system leaves that behind.
-	unbind := func() {
-		for _, name := range []string{"listen", "dgram"} {
-			_ = os.Remove(filepath.Join(dir, name))
+	f := newFailer(t)
+	n := f.calls()
+	lastUndone, firstKilled := 0, n+1
+	tried := f.each(n, func(at int) {
+		switch result := f.try(&failing{first: at, last: at}); {
+		case result == undone && at > lastUndone:
+			lastUndone = at
+		case result == killed && at < firstKilled:
+			firstKilled = at
 		}
-	}
-	unbind()
-	was := outside(dir, w.pid)
-	// try makes calls fail, and says whether the restart came to its end.
-	try := func(f *failing) (committed, succeeded bool) {
-		kernel.FailCalls(f.fail)
-		defer kernel.FailCalls(nil)
-		if w == nil {
-			w = startWaiter(t, path, nil)
-			was = outside(dir, w.pid)
-		}
-		pid, count := w.pid, w.word(countAt)
-		answered, err := kernel.RestartInto(pid, bytes.NewReader(image), kernel.RestartOptions{})
-		kernel.FailCalls(nil)
-		row := table[f.call]
-		if row == nil {
-			row = new(tally)
-			table[f.call] = row
-		}
-		row.failed++
-		if f.call == "" {
-			row.failed--
-		}
-		what := fmt.Sprintf("call %d, %s: %v", f.first, f.call, f.errno)
-		wrong := func(format string, args ...any) {
-			row.wrong++
-			t.Errorf("%s: %s", what, fmt.Sprintf(format, args...))
-		}
-		switch {
-		case err == nil:
-			row.done++
-			if f.call == "" {
-				row.done--
-			}
-			w.end()
-			w = nil
-			reap(t)
-			unbind()
-			return true, true
-		case errors.Is(err, kernel.ErrKilled):
-			row.killed++
-			if !answered {
-				wrong("it is killed, and to be answered: %v", err)
-			}
-			var ws unix.WaitStatus
-			for {
-				pid, e := unix.Wait4(w.pid, &ws, unix.WNOHANG, nil)
-				if pid == w.pid {
-					break
-				}
-				if e != nil || pid == 0 && time.Since(time.Time{}) < 0 {
-					wrong("wait for it: %v", e)
-					break
-				}
-				time.Sleep(time.Millisecond)
-			}
-			if !ws.Signaled() || ws.Signal() != unix.SIGKILL {
-				wrong("it is not killed: %v", ws)
-			}
-			w.end()
-			w = nil
-			if left := reap(t); len(left) > 0 {
-				wrong("processes are left: %v", left)
-			}
-			unbind()
-			for _, d := range was.differs(outside(dir, pid)) {
-				if !strings.HasPrefix(d, "descriptors of this program") {
-					wrong("outside of it: %s", d)
-				}
-			}
-			return true, false
-		default:
-			row.undone++
-			if !answered || !errors.Is(err, f.errno) {
-				wrong("it is answered: %v, by %v", answered, err)
-			}
-			diff := w.unharmed(count, answered, err)
-			bad := len(diff)
-			for _, d := range diff {
-				wrong("%s\nafter: %v", d, err)
-			}
-			for _, d := range was.differs(outside(dir, pid)) {
-				bad++
-				wrong("outside of it: %s", d)
-			}
-			if bad > 0 {
-				w.end()
-				w = nil
-				reap(t)
-			}
-			return false, false
-		}
-	}
-	all := &failing{first: 1 << 30}
-	_, ok := try(all)
-	require.True(t, ok)
-	last := all.n
-
-	stride := 1
-	if !full {
-		for stride = 61; last%stride == 0; stride += 2 {
-		}
-	}
-	end := time.Now().Add(15 * time.Second)
-	tried, lastUndone, firstKilled := 0, 0, last+1
-	for i := 0; i < last; i++ {
-		if !full && time.Now().After(end) {
-			break
-		}
-		n := i*stride%last + 1
-		switch committed, succeeded := try(&failing{first: n, last: n}); {
-		case !committed && n > lastUndone:
-			lastUndone = n
-		case committed && !succeeded && n < firstKilled:
-			firstKilled = n
-		}
-		tried++
-		if t.Failed() && !full {
-			break
-		}
-	}
+	})
 	t.Logf("failed %d of %d calls (%s=1: all); the last that was undone was call %d, the first that killed it %d",
-		tried, last, everyCallEnv, lastUndone, firstKilled)
-	require.Less(t, lastUndone, firstKilled, "the point of no return")
-	names := make([]string, 0, len(table))
-	for n := range table {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	sum := new(tally)
-	text := fmt.Sprintf("\n| %-18s | made to fail | undone | done without | killed |\n|---|---|---|---|---|\n", "system call")
-	for _, n := range names {
-		r := table[n]
-		if n == "" {
-			continue
-		}
-		text += fmt.Sprintf("| %-18s | %d | %d | %d | %d |\n", n, r.failed, r.undone, r.done, r.killed)
-		sum.failed, sum.undone, sum.done, sum.killed = sum.failed+r.failed, sum.undone+r.undone, sum.done+r.done, sum.killed+r.killed
-	}
-	t.Log(text + fmt.Sprintf("| all | %d | %d | %d | %d |", sum.failed, sum.undone, sum.done, sum.killed))
+		tried, n, everyCallEnv, lastUndone, firstKilled)
+	text, sum := f.report()
+	t.Log(text)
 	require.NotZero(t, sum.undone)
+	require.NotZero(t, sum.killed)
+	require.Less(t, lastUndone, firstKilled, "the point of no return")
+}
+
+// TestUndoFails has all calls fail from one on, so that what was staged cannot
+// be undone: the caller is as it was, or dead with an error that says so.
+func TestUndoFails(t *testing.T) {
+	f := newFailer(t)
+	n := f.calls()
+	tried := f.each(n, func(at int) { require.NotEqual(t, succeeded, f.try(&failing{first: at, last: 1 << 30})) })
+	_, sum := f.report()
+	t.Logf("all calls failed from each of %d of %d calls on: undone %d, killed %d", tried, n, sum.undone, sum.killed)
 	require.NotZero(t, sum.killed)
 }
 
@@ -328,10 +365,11 @@ func adopting(t *testing.T) {
 	})
 }
 
-// savedOnce makes an image of a program that is no more.
+// savedOnce makes an image of a program that is no more. What its tests were
+// given to write errors to is no part of it.
 func savedOnce(t *testing.T, script string, args ...string) []byte {
 	t.Helper()
-	p := start(t, script, args...)
+	p := start(t, "os.dup2(1, 2)\n"+script, args...)
 	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
 	_, _ = p.end()
 	return image

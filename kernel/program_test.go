@@ -82,7 +82,9 @@ func startWaiter(t *testing.T, path string, attr *syscall.SysProcAttr) *waiter {
 	w.shared, err = unix.Mmap(int(f.Fd()), 0, sharedSz, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	require.NoError(t, err)
 	w.c = exec.Command(path, shared, dir)
-	w.c.Stderr = os.Stderr
+	var said strings.Builder
+	w.c.Stderr = &said
+	w.c.WaitDelay = time.Second
 	w.c.SysProcAttr = attr
 	in, err := w.c.StdinPipe()
 	require.NoError(t, err)
@@ -92,7 +94,12 @@ func startWaiter(t *testing.T, path string, attr *syscall.SysProcAttr) *waiter {
 	t.Cleanup(func() { out.Close() })
 	require.NoError(t, w.c.Start())
 	w.pid = w.c.Process.Pid
-	t.Cleanup(w.end)
+	t.Cleanup(func() {
+		w.end()
+		if said.Len() > 0 {
+			t.Log(said.String())
+		}
+	})
 	w.await(1)
 	w.fds = make(map[int]int)
 	w.pidfd, err = unix.PidfdOpen(w.pid, 0)
@@ -208,10 +215,16 @@ func descendants(pid int) []int {
 // of itself.
 type picture map[string]string
 
+// ofThisProgram ends the names of descriptors of this program in a picture.
+const ofThisProgram = " of this program"
+
 // differs lists what is different in another picture.
 func (p picture) differs(q picture) []string {
 	var list []string
 	for k, v := range p {
+		if _, open := q[k]; !open && strings.HasSuffix(k, ofThisProgram) {
+			continue // the garbage collector has closed it
+		}
 		if q[k] != v {
 			list = append(list, fmt.Sprintf("%s:\n\t%.1500q\nis now\n\t%.1500q", k, v, q[k]))
 		}

@@ -204,8 +204,7 @@ func (rs *restarter) restart(p *process) error {
 		return rs.undo(err)
 	}
 	if err := rs.commit(); err != nil {
-		rs.tree.kill()
-		return fmt.Errorf("%w: %v", errKilled, err)
+		return rs.abandon(err)
 	}
 	return nil
 }

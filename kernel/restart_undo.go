@@ -36,12 +36,24 @@ func (rs *restarter) undo(cause error) error {
 		func() error { return rs.undoMemory(rs.root) },
 	} {
 		if err := step(); err != nil {
-			rs.closePidfd()
-			return fmt.Errorf("%w: %v\nand to undo it: %v", errKilled, cause, firstError(err, rs.tree.kill()))
+			return rs.abandon(fmt.Errorf("%v\nand it cannot be undone: %v", cause, err))
 		}
 	}
 	rs.root.tasks = append(rs.root.tasks, rs.root.others...)
 	return cause
+}
+
+// abandon ends the processes of a restart that can go neither on nor back.
+func (rs *restarter) abandon(cause error) error {
+	rs.closePidfd()
+	_ = rs.endFilling() // what it was filling goes
+	err := firstError(cause, rs.tree.kill())
+	// They would stay for good. Where this program may not remove them, whoever
+	// made them can.
+	for _, number := range rs.segments {
+		_, _ = unix.SysvShmCtl(int(number), unix.IPC_RMID, nil)
+	}
+	return fmt.Errorf("%w: %v", errKilled, err)
 }
 
 // undoChanges puts back what forNow could not, last changed first.

@@ -19,31 +19,63 @@ const (
 	capSysResource = 24
 )
 
-// mayHaveCreds checks that a process with some credentials can become one with
-// others by its own authority.
-func mayHaveCreds(pid int, now, then *image.Creds) error {
+// mayHaveCreds checks that a process with some credentials and securebits can
+// become one with others by its own authority: commit, which sets them, must not
+// fail (capset(2), PR_SET_SECUREBITS, PR_CAP_AMBIENT).
+func mayHaveCreds(pid int, now, then *image.Creds, securebits uint32) error {
 	refuse := func(what, hint string) error {
 		return &RefusedError{PID: pid, Kind: "credentials", Reason: what, Hint: hint, Errno: unix.EPERM}
 	}
 	if !equalIDs(now, then) {
 		for _, c := range []uint{capSetuid, capSetgid} {
 			if now.Effective>>c&1 == 0 {
-				return refuse(fmt.Sprintf("the image is of uid %d, gid %d, the restart runs as uid %d, gid %d",
-					then.UID, then.GID, now.UID, now.GID), "restart it as that user, or as root")
+				return refuse(fmt.Sprintf("the image is of %s, the restart runs as %s", idsOf(then), idsOf(now)),
+					"restart it as that user, or as root")
 			}
 		}
 	}
-	if lost := now.Bounding &^ then.Bounding; lost != 0 && now.Effective>>capSetpcap&1 == 0 {
+	setpcap := now.Effective>>capSetpcap&1 != 0
+	if lost := now.Bounding &^ then.Bounding; lost != 0 && !setpcap {
 		return refuse(fmt.Sprintf("the image lacks capabilities %#x in its bounding set, and to drop them takes CAP_SETPCAP", lost),
 			"restart it as root, or in a namespace of its own (--pids=keep)")
 	}
-	if then.Securebits&^secKeepCaps != 0 && now.Effective>>capSetpcap&1 == 0 {
-		return refuse(fmt.Sprintf("the image has securebits %#x, which take CAP_SETPCAP", then.Securebits), "restart it as root")
+	if changed := (then.Securebits ^ securebits) &^ secKeepCaps; changed != 0 && !setpcap {
+		return refuse(fmt.Sprintf("the image has securebits %#x, here they are %#x, and to change them takes CAP_SETPCAP", then.Securebits, securebits),
+			"restart it as root")
+	}
+	if locked := securebits & secLocks; (then.Securebits^securebits)&(locked|locked>>1) != 0 {
+		return refuse(fmt.Sprintf("the image has securebits %#x, here they are %#x, and locked", then.Securebits, securebits),
+			"restart it from a process whose securebits are not locked")
 	}
 	if gained := then.Permitted &^ now.Permitted; gained != 0 {
 		return refuse(fmt.Sprintf("the image has capabilities %#x, which the restart has not", gained), "restart it as root")
 	}
+	inheritable := now.Inheritable | now.Permitted
+	if setpcap {
+		inheritable = now.Inheritable | now.Bounding
+	}
+	if gained := then.Inheritable &^ inheritable; gained != 0 {
+		return refuse(fmt.Sprintf("the image has inheritable capabilities %#x, which the restart has not", gained), "restart it as root")
+	}
+	if wrong := then.Effective&^then.Permitted | then.Ambient&^(then.Permitted&then.Inheritable); wrong != 0 {
+		return refuse(fmt.Sprintf("the image has capabilities %#x effective or ambient, but not permitted", wrong), "")
+	}
 	return nil
+}
+
+// idsOf names the ids of a process for people, as short as they allow.
+func idsOf(c *image.Creds) string {
+	ids := func(name string, r, e, s, f uint32) string {
+		if r == e && e == s && s == f {
+			return fmt.Sprintf("%s %d", name, r)
+		}
+		return fmt.Sprintf("%ss %d, %d, %d, %d", name, r, e, s, f)
+	}
+	text := ids("uid", c.UID, c.EUID, c.SUID, c.FSUID) + ", " + ids("gid", c.GID, c.EGID, c.SGID, c.FSGID)
+	if len(c.Groups) > 0 {
+		text += fmt.Sprintf(", groups %d", c.Groups)
+	}
+	return text
 }
 
 func equalIDs(a, b *image.Creds) bool {
@@ -83,8 +115,12 @@ func equalCaps(a, b *image.Creds) bool {
 		a.Bounding == b.Bounding && a.Ambient == b.Ambient
 }
 
-// secKeepCaps is SECBIT_KEEP_CAPS, which is for everybody to set.
-const secKeepCaps = 1 << 4
+// Securebits (include/uapi/linux/securebits.h): SECBIT_KEEP_CAPS is for
+// everybody to set. Behind each bit is one that locks it.
+const (
+	secKeepCaps = 1 << 4
+	secLocks    = 0xaa
+)
 
 // Numbers of prctl(2) about capabilities.
 const (

@@ -23,6 +23,7 @@ type TaskState struct {
 	GPRs, FPRs []byte
 	Sigmask    uint64
 	Rseq       uint64 // address of struct rseq
+	Pending    [2][][]byte
 }
 
 // ReadTask stops a task for a moment and reads its state. The thread must be
@@ -48,6 +49,11 @@ func ReadTask(tid int) (*TaskState, error) {
 	}
 	if s.Rseq, _, _, _, err = t.rseq(); err != nil {
 		return nil, err
+	}
+	for i := range s.Pending {
+		if s.Pending[i], err = t.pendingSignals(i == 1); err != nil {
+			return nil, err
+		}
 	}
 	return &s, t.detach()
 }

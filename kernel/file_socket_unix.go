@@ -395,16 +395,19 @@ func (rs *restarter) inDir(rec *image.Socket, do func() error) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.do(sysChdir, append([]byte(rec.Dir), 0)); err != nil {
-		return fmt.Errorf("%s: %w", rec.Dir, err)
+	err = rs.forNow(func() error {
+		if _, err := r.do(sysChdir, append([]byte(rec.Dir), 0)); err != nil {
+			return fmt.Errorf("%s: %w", rec.Dir, err)
+		}
+		return nil
+	}, do, func() error {
+		_, err := r.do(sysFchdir, back)
+		return err
+	})
+	if err != nil {
+		return err // undo closes it
 	}
-	err = do()
-	if _, e := r.do(sysFchdir, back); err == nil {
-		err = e
-	}
-	if _, e := r.do(sysClose, back); err == nil {
-		err = e
-	}
+	_, err = r.do(sysClose, back)
 	return err
 }
 

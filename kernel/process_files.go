@@ -56,8 +56,14 @@ func (r *reborn) writeFile(path, text string) error {
 	return err
 }
 
-// commitProcessFiles sets oom_score_adj and coredump_filter where they differ.
-func (rs *restarter) commitProcessFiles(r *reborn) error {
+// procFile is a file of /proc that a process has open to write to.
+type procFile struct {
+	name, text string
+	fd         int
+}
+
+// stageProcessFiles opens oom_score_adj and coredump_filter where they differ.
+func (rs *restarter) stageProcessFiles(r *reborn) error {
 	for _, f := range []struct {
 		name string
 		then int64
@@ -78,7 +84,22 @@ func (rs *restarter) commitProcessFiles(r *reborn) error {
 		if err != nil || now == f.then {
 			continue
 		}
-		err = r.writeProc(f.name, f.text)
+		fd, err := r.openPath("/proc/self/"+f.name, unix.O_WRONLY|unix.O_CLOEXEC)
+		if refusedByKernel(err) && rs.options.Force {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r.settings = append(r.settings, procFile{f.name, f.text, fd})
+	}
+	return nil
+}
+
+// commitProcessFiles writes to what stageProcessFiles has opened.
+func (rs *restarter) commitProcessFiles(r *reborn) error {
+	for _, f := range r.settings {
+		_, err := r.do(sysWrite, f.fd, []byte(f.text), len(f.text))
 		if refusedByKernel(err) && rs.options.Force {
 			err = nil
 		}
@@ -109,14 +130,21 @@ func (rs *restarter) tryOOMScore(r *reborn) error {
 	if int(lowest) == now || rs.options.Force {
 		return nil
 	}
-	err = r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
-	if refusedByKernel(err) {
+	lowered := false
+	err = rs.forNow(func() error {
+		err := r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
+		lowered = !refusedByKernel(err)
+		return err
+	}, func() error { return nil }, func() error {
+		if !lowered {
+			return nil
+		}
+		return r.writeProc("oom_score_adj", strconv.Itoa(now))
+	})
+	if refusedByKernel(err) && !lowered {
 		return &RefusedError{PID: int(r.rec.PID), Kind: "process",
 			Reason: fmt.Sprintf("its oom_score_adj was %d, here it is %d, and to lower it takes a privilege", lowest, now),
 			Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
 	}
-	if err != nil {
-		return err
-	}
-	return r.writeProc("oom_score_adj", strconv.Itoa(now))
+	return err
 }

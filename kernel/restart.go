@@ -44,6 +44,7 @@ type reborn struct {
 	exe       int            // descriptor of the program file in the task; -1
 	cwd       int            // descriptor of the working directory
 	root      int            // descriptor of the root directory; 0 if it stays
+	settings  []procFile     // what is to be written to its files of /proc
 	others    []*task        // threads that the process had before
 	fds       []int          // descriptors that are open at the start
 	limits    []image.Limit  // at the start
@@ -66,11 +67,12 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	securebits uint32  // of the process that all are made from
-	segments   []int32 // System V shared memory that was made
-	doomed     []int32 // that goes with its last mapping
-	ownProcess bool    // the root process is of our making, not a caller
-	ownUsers   bool    // the processes are in a user namespace of their own, with one user
+	securebits uint32         // of the process that all are made from
+	segments   []int32        // System V shared memory that was made
+	doomed     []int32        // that goes with its last mapping
+	ownProcess bool           // the root process is of our making, not a caller
+	ownUsers   bool           // the processes are in a user namespace of their own, with one user
+	backs      []func() error // what puts back what is changed for now
 	fileRestarter
 }
 
@@ -202,8 +204,7 @@ func (rs *restarter) restart(p *process) error {
 		return rs.undo(err)
 	}
 	if err := rs.commit(); err != nil {
-		rs.tree.kill()
-		return fmt.Errorf("%w: %v", errKilled, err)
+		return rs.abandon(err)
 	}
 	return nil
 }
@@ -255,7 +256,10 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.removeSegments(rs.doomed); err != nil {
 		return err
 	}
-	return rs.stageLate()
+	if err := rs.stageLate(); err != nil {
+		return err
+	}
+	return rs.checkNumbers()
 }
 
 // adopt prepares a held process to be made into the root process of the image.
@@ -273,6 +277,9 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 		}
 	}
 	if r.sigchld, err = sigchldPending(p.pid); err != nil {
+		return err
+	}
+	if r.fds, err = descriptors(p.pid); err != nil {
 		return err
 	}
 	areas, err := readAreas(p.pid, false)
@@ -336,49 +343,6 @@ func (r *reborn) enterFor() error {
 // mapFixedNoReplace is MAP_FIXED_NOREPLACE, the same on all of our machines.
 const mapFixedNoReplace = 0x100000
 
-// undo takes back what was staged, so that the process is as it was.
-func (rs *restarter) undo(cause error) error {
-	note := func(err error) {
-		if err != nil && !errors.Is(err, unix.ESRCH) {
-			cause = fmt.Errorf("%w\n%v", cause, err)
-		}
-	}
-	if rs.root == nil {
-		return cause
-	}
-	note(rs.undoChildren())
-	note(rs.undoThreads(rs.root))
-	note(rs.undoFiles(rs.root))
-	note(rs.undoMemory(rs.root))
-	rs.root.tasks = append(rs.root.tasks, rs.root.others...)
-	return cause
-}
-
-// undoMemory unmaps what was staged, with the trampoline last.
-func (rs *restarter) undoMemory(r *reborn) error {
-	t := r.leader()
-	for _, v := range r.vmas {
-		if v.mapped {
-			if _, err := t.call(sysMunmap, v.at, v.End-v.Start); err != nil {
-				return err
-			}
-		}
-	}
-	for id, at := range rs.shms {
-		if _, err := t.call(sysMunmap, at, rs.img.Shm(id).Size); err != nil {
-			return err
-		}
-	}
-	if r.scratch == 0 {
-		return nil
-	}
-	if err := rs.removeSegments(rs.segments); err != nil {
-		return err
-	}
-	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
-	return err
-}
-
 // fill reads the memory of the image into what is staged, to the end of the
 // image.
 func (rs *restarter) fill() error {
@@ -441,7 +405,7 @@ func (rs *restarter) mayBecome(p *process) error {
 			continue
 		}
 		for _, t := range rs.img.TasksOf(rec) {
-			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds); err != nil {
+			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds, rs.securebits); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"strconv"
 
@@ -21,6 +22,16 @@ func (r *reborn) openPathMode(path string, flags, mode uint32) (int, error) {
 		return 0, fmt.Errorf("%s...: %w", path[:64], unix.ENAMETOOLONG)
 	}
 	fd, err := r.do(sysOpenat, atFdcwd, append([]byte(path), 0), flags, mode)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return int(fd), nil
+}
+
+// openDir makes the leader of a process open a directory that it may go to: for
+// that it has to be allowed to search it, which the dot asks for.
+func (r *reborn) openDir(path string) (int, error) {
+	fd, err := r.do(sysOpenat, atFdcwd, append([]byte(path), "/.\x00"...), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
@@ -100,9 +111,6 @@ func (r *reborn) sum(fd int, path string) (uint32, error) {
 func (rs *restarter) stageFiles() error {
 	r := rs.root
 	var err error
-	if r.fds, err = descriptors(r.pid); err != nil {
-		return err
-	}
 	if err := rs.raiseLimit(r); err != nil {
 		return err
 	}
@@ -331,10 +339,13 @@ func (rs *restarter) stageExternal(f *image.File) error {
 // stagePlaces opens the working directory and the program file of a process.
 func (rs *restarter) stagePlaces(r *reborn) error {
 	var err error
-	if r.cwd, err = r.openPath(rs.img.FS(r.rec.FS).Cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
+	if r.cwd, err = r.openDir(rs.img.FS(r.rec.FS).Cwd); err != nil {
 		return fmt.Errorf("working directory %w", err)
 	}
 	if err = rs.stageRoot(r); err != nil {
+		return err
+	}
+	if err = rs.stageProcessFiles(r); err != nil {
 		return err
 	}
 	if r.mm.Exe == 0 {
@@ -385,27 +396,6 @@ func (r *reborn) setLimit(resource int, l image.Limit) error {
 	order.PutUint64(b[8:], l.Max)
 	_, err := r.do(sysPrlimit64, 0, resource, b, 0)
 	return err
-}
-
-// undoFiles closes what was staged.
-func (rs *restarter) undoFiles(r *reborn) error {
-	rs.closePidfd()
-	if err := rs.endFilling(); err != nil {
-		return err
-	}
-	if r.scratch == 0 || r.limits == nil {
-		return nil
-	}
-	if err := rs.undoSockets(); err != nil {
-		return err
-	}
-	if err := r.putBack(); err != nil {
-		return err
-	}
-	if err := r.closeAllBut(r.fds); err != nil {
-		return err
-	}
-	return r.setLimit(unix.RLIMIT_NOFILE, r.limits[unix.RLIMIT_NOFILE])
 }
 
 // closeAllBut closes the descriptors of a process but for those of an ascending
@@ -492,15 +482,14 @@ func (rs *restarter) commitFiles(r *reborn) error {
 
 // placeFiles puts the open files of a table at their descriptors.
 func (rs *restarter) placeFiles(r *reborn, table *image.Files) error {
-	var moves []move
 	flags := make(map[int]uint32, len(table.FDs))
 	for _, fd := range table.FDs {
-		n, from, flag := int(fd.Number), rs.fileAt(r, fd.File), uint32(0)
+		n, flag := int(fd.Number), uint32(0)
 		if fd.CloExec {
 			flag = unix.O_CLOEXEC
 		}
-		if n != from {
-			moves, flags[n] = append(moves, move{from, n}), flag
+		if n != rs.fileAt(r, fd.File) {
+			flags[n] = flag
 			continue
 		}
 		if f := rs.img.File(fd.File); rs.external(f) || rs.cloexec(f) != flag {
@@ -513,13 +502,70 @@ func (rs *restarter) placeFiles(r *reborn, table *image.Files) error {
 			}
 		}
 	}
-	return arrange(moves, func(from, to int) error {
+	return arrange(rs.moves(r, table), func(from, to int) error {
 		_, err := r.do(sysDup3, from, to, flags[to])
 		return err
 	}, func(fd int) (int, error) {
 		up, err := r.do(sysFcntl, fd, unix.F_DUPFD_CLOEXEC, rs.base)
 		return int(up), err
 	})
+}
+
+// moves lists the open files of a table that are not where they shall be.
+func (rs *restarter) moves(r *reborn, table *image.Files) []move {
+	var moves []move
+	for _, fd := range table.FDs {
+		if n, from := int(fd.Number), rs.fileAt(r, fd.File); n != from {
+			moves = append(moves, move{from, n})
+		}
+	}
+	return moves
+}
+
+// checkNumbers makes sure that there is room for what placeFiles will do: that
+// the limit allows all descriptors of the image, and those above for files that
+// have to be put away.
+func (rs *restarter) checkNumbers() error {
+	limit := rs.root.limits[unix.RLIMIT_NOFILE].Max
+	for _, r := range rs.list {
+		table := rs.img.Table(r.rec.Files)
+		if r.mm == nil || table == nil {
+			continue
+		}
+		away, needed, moves := 0, 0, rs.moves(r, table)
+		for _, m := range moves {
+			if m.to >= needed {
+				needed = m.to + 1
+			}
+		}
+		err := arrange(moves, func(from, to int) error { return nil }, func(int) (int, error) {
+			away++
+			return math.MaxInt32 - away, nil // where nothing is
+		})
+		if err != nil {
+			return err
+		}
+		if away > 0 {
+			open, err := descriptors(r.pid)
+			if err != nil {
+				return err
+			}
+			needed = rs.base
+			for i := sort.SearchInts(open, needed); away > 0; needed++ {
+				if i < len(open) && open[i] == needed {
+					i++
+				} else {
+					away--
+				}
+			}
+		}
+		if uint64(needed) > limit {
+			return &RefusedError{PID: int(r.rec.PID), Kind: "limit", Object: strconv.Itoa(unix.RLIMIT_NOFILE),
+				Reason: fmt.Sprintf("its descriptors take %d, here it is %d", needed, limit),
+				Hint:   "raise the limit (ulimit -Hn)", Errno: unix.EMFILE}
+		}
+	}
+	return nil
 }
 
 // move is the way of an open file from one descriptor to another.

@@ -94,11 +94,17 @@ func (rs *restarter) makeUnlinked(dir string) (int, error) {
 		return 0, err
 	}
 	name := path.Join(dir, ".cr-"+strconv.FormatUint(id, 16))
-	fd, err := rs.root.openPathMode(name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	_, err = rs.root.do(sysUnlinkat, atFdcwd, append([]byte(name), 0), 0)
+	fd := 0
+	err = rs.forNow(func() error {
+		fd, err = rs.root.openPathMode(name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		return err
+	}, func() error { return nil }, func() error {
+		if fd == 0 {
+			return nil // it was not made
+		}
+		_, err := rs.root.do(sysUnlinkat, atFdcwd, append([]byte(name), 0), 0)
+		return err
+	})
 	return fd, err
 }
 

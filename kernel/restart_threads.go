@@ -32,17 +32,6 @@ func (rs *restarter) wanted(pid uint32) uint32 {
 	return pid
 }
 
-// undoThreads ends the threads that were made.
-func (rs *restarter) undoThreads(r *reborn) error {
-	for _, t := range r.tasks[1:] {
-		if err := rs.end(t); err != nil {
-			return err
-		}
-	}
-	r.tasks = r.tasks[:1]
-	return nil
-}
-
 // commitThreads ends the threads that the process had before: as in execve(2),
 // the caller alone goes on.
 func (rs *restarter) commitThreads(r *reborn) error {

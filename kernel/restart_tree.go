@@ -201,38 +201,6 @@ func (rs *restarter) commitZombie(r *reborn) error {
 	}
 }
 
-// undoChildren ends the children that were made, and makes the caller forget
-// them.
-func (rs *restarter) undoChildren() error {
-	for i := len(rs.list) - 1; i >= 1; i-- {
-		r := rs.list[i]
-		if err := unix.Kill(r.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-		// The leader last: its end is told when its threads have been waited for.
-		for k := len(r.tasks) - 1; k >= 0; k-- {
-			tid := r.tasks[k].tid
-			for {
-				if _, err := waitTask(tid); err != nil {
-					break
-				}
-			}
-			delete(rs.tree.tasks, tid)
-		}
-		t := rs.root.leader()
-		if r.status.ppid == rs.root.pid {
-			_, err := t.call(sysWait4, uint64(last(r.status.nspid)), 0, unix.WALL, 0)
-			if err != nil && !errors.Is(err, unix.ECHILD) {
-				return err
-			}
-		}
-	}
-	if len(rs.list) > 1 && !rs.root.sigchld {
-		return rs.eatSIGCHLD(rs.root)
-	}
-	return nil
-}
-
 // sigchldPending reports whether a process has a SIGCHLD pending.
 func sigchldPending(pid int) (bool, error) {
 	b, err := readProc(pid, "status")

@@ -29,7 +29,7 @@ func (rs *restarter) stageRoot(r *reborn) error {
 		return nil
 	}
 	var err error
-	if r.root, err = r.openPath(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
+	if r.root, err = r.openDir(root); err != nil {
 		return fmt.Errorf("root directory %w", err)
 	}
 	return nil

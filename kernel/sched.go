@@ -186,17 +186,24 @@ func (rs *restarter) trySched(r *reborn) error {
 		}
 		// Children of the process must not lose it.
 		s.Flags &^= schedResetOnFork
-		err := r.setSched(t, &s)
-		if refusedByKernel(err) {
+		set := false
+		err := rs.forNow(func() error {
+			err := r.setSched(t, &s)
+			set = err == nil
+			return err
+		}, func() error { return nil }, func() error {
+			if !set {
+				return nil
+			}
+			return r.setSched(t, &now)
+		})
+		if refusedByKernel(err) && !set {
 			if err := rs.lacks(rec, fmt.Sprintf("it had scheduling policy %d, priority %d, nice value %d", s.Policy, s.Priority, s.Nice)); err != nil {
 				return err
 			}
 			continue
 		}
 		if err != nil {
-			return err
-		}
-		if err := r.setSched(t, &now); err != nil {
 			return err
 		}
 	}

@@ -223,11 +223,18 @@ func (rs *restarter) mayHaveFilters(p *process) error {
 		if len(rec.Filters) == 0 && !isStrict(rec) {
 			continue
 		}
-		if err := ptrace(unix.PTRACE_SETOPTIONS, p.leader().tid, 0, freezeOptions|optSuspendSeccomp); err != nil {
+		// The task installs them once it has the credentials of the image.
+		if c := &rec.Creds; len(rec.Filters) > 0 && !c.NoNewPrivs && !p.status.creds.NoNewPrivs && c.Effective>>capSysAdmin&1 == 0 {
+			return &RefusedError{PID: int(rec.TID), Kind: "task", Reason: "it had seccomp filters without no_new_privs, which takes CAP_SYS_ADMIN",
+				Hint: "restart it from a process with no_new_privs", Errno: unix.EACCES}
+		}
+		if err := ptrace(unix.PTRACE_SETOPTIONS, p.leader().tid, 0, freezeOptions|rs.tree.options|optSuspendSeccomp); err != nil {
 			return &RefusedError{PID: int(rec.TID), Kind: "task", Reason: "it had seccomp filters, which take CAP_SYS_ADMIN to put in place",
 				Hint: "restart it as root", Errno: unix.EPERM}
 		}
-		return ptrace(unix.PTRACE_SETOPTIONS, p.leader().tid, 0, freezeOptions)
+		if err := ptrace(unix.PTRACE_SETOPTIONS, p.leader().tid, 0, freezeOptions|rs.tree.options); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -253,7 +260,7 @@ func (rs *restarter) commitFilters(r *reborn) error {
 			continue
 		}
 		any = true
-		if err := ptrace(unix.PTRACE_SETOPTIONS, r.tasks[i].tid, 0, freezeOptions|optSuspendSeccomp); err != nil {
+		if err := ptrace(unix.PTRACE_SETOPTIONS, r.tasks[i].tid, 0, freezeOptions|rs.tree.options|optSuspendSeccomp); err != nil {
 			return fmt.Errorf("put off seccomp filters: %w", err)
 		}
 		n := 0

@@ -1,0 +1,369 @@
+package kernel_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+	"cr/kernel"
+)
+
+// nobody is an unprivileged user and group.
+const nobody = 65534
+
+// modest is a program of nobody's, in the directory of its argument.
+const modest = `
+d = sys.argv[1]; os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); libc.prctl(4, 1, 0, 0, 0)
+os.chdir(d); f = open("file"); g = open("log", "a"); m = mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+if os.fork() == 0: signal.pause()
+print("ready", flush=True); signal.pause()`
+
+// hostileRow is an image of modest, changed to gain something.
+type hostileRow struct {
+	name    string
+	change  func(h *hostileCase, m *image.Image)
+	before  func(h *hostileCase) // what is changed outside
+	options kernel.RestartOptions
+	errno   []unix.Errno                         // one of them
+	gained  func(h *hostileCase, pid int) string // it may run: what it has gained then, but for what is always looked at
+	env     string                               // of the caller
+}
+
+// hostileCase is what a row is tried with.
+type hostileCase struct {
+	t           *testing.T
+	dir, secret string // the directory of nobody's, and one of root's
+}
+
+func (h *hostileCase) file(m *image.Image, name string) *image.File {
+	for _, f := range m.Files {
+		if f.Path == filepath.Join(h.dir, name) {
+			return f
+		}
+	}
+	require.FailNow(h.t, "no such file in the image", name)
+	return nil
+}
+
+// lead has a file of an image lead to another one as if it had always done.
+func (h *hostileCase) lead(m *image.Image, name, to string) {
+	var st unix.Stat_t
+	require.NoError(h.t, unix.Stat(to, &st))
+	for _, f := range m.Files {
+		if f.Path == filepath.Join(h.dir, name) {
+			f.Path, f.Size, f.Mtime, f.Dev, f.Ino, f.Mode = to, st.Size, st.Mtim.Nano(), st.Dev, st.Ino, st.Mode
+		}
+	}
+}
+
+// put removes a file of nobody's and makes something else of its name.
+func (h *hostileCase) put(name string, make func(path string) error) {
+	path := filepath.Join(h.dir, name)
+	require.NoError(h.t, os.Remove(path))
+	require.NoError(h.t, make(path))
+}
+
+func eachTask(change func(*image.Task)) func(*hostileCase, *image.Image) {
+	return func(_ *hostileCase, m *image.Image) {
+		for _, t := range m.Tasks {
+			change(t)
+		}
+	}
+}
+
+func eachProcess(change func(*image.Process)) func(*hostileCase, *image.Image) {
+	return func(_ *hostileCase, m *image.Image) {
+		for _, p := range m.Processes {
+			change(p)
+		}
+	}
+}
+
+var (
+	eperm   = []unix.Errno{unix.EPERM}
+	eacces  = []unix.Errno{unix.EACCES}
+	estale  = []unix.Errno{unix.ESTALE}
+	refuse  = []unix.Errno{unix.EPERM, unix.EACCES}
+	invalid = []unix.Errno{unix.ENOEXEC}
+)
+
+// status is a line of /proc/PID/status.
+func status(pid int, key string) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for _, line := range strings.Split(string(b), "\n") {
+		if k, v, _ := strings.Cut(line, ":"); k == key {
+			return strings.Join(strings.Fields(v), " ")
+		}
+	}
+	return ""
+}
+
+var hostileRows = []hostileRow{
+	{name: "uid 0", change: eachTask(func(t *image.Task) { t.Creds.UID, t.Creds.EUID, t.Creds.SUID, t.Creds.FSUID = 0, 0, 0, 0 }), errno: eperm},
+	{name: "saved uid 0", change: eachTask(func(t *image.Task) { t.Creds.SUID = 0 }), errno: eperm},
+	{name: "file system uid 0", change: eachTask(func(t *image.Task) { t.Creds.FSUID = 0 }), errno: eperm},
+	{name: "uid 0 of one thread", change: func(_ *hostileCase, m *image.Image) { m.Tasks[len(m.Tasks)-1].Creds.EUID = 0 }, errno: eperm},
+	{name: "gid 0", change: eachTask(func(t *image.Task) { t.Creds.GID, t.Creds.EGID, t.Creds.SGID, t.Creds.FSGID = 0, 0, 0, 0 }), errno: eperm},
+	{name: "file system gid 0", change: eachTask(func(t *image.Task) { t.Creds.FSGID = 0 }), errno: eperm},
+	{name: "another group", change: eachTask(func(t *image.Task) { t.Creds.Groups = []uint32{0} }), errno: eperm},
+	{name: "permitted capabilities", change: eachTask(func(t *image.Task) { t.Creds.Permitted, t.Creds.Effective = 1<<21, 1<<21 }), errno: eperm},
+	{name: "effective capabilities", change: eachTask(func(t *image.Task) { t.Creds.Effective = 1 << 21 }), errno: eperm},
+	{name: "inheritable capabilities", change: eachTask(func(t *image.Task) { t.Creds.Inheritable = 1 << 21 }), errno: eperm},
+	{name: "ambient capabilities", change: eachTask(func(t *image.Task) { t.Creds.Ambient, t.Creds.Inheritable, t.Creds.Permitted = 1<<21, 1<<21, 1<<21 }), errno: eperm},
+	{name: "ambient capabilities alone", change: eachTask(func(t *image.Task) { t.Creds.Ambient = 1 << 10 }), errno: eperm},
+	{name: "a smaller bounding set", change: eachTask(func(t *image.Task) { t.Creds.Bounding = 0 }), errno: eperm},
+	{name: "a larger bounding set", change: eachTask(func(t *image.Task) { t.Creds.Bounding = 1<<41 - 1 }), gained: func(_ *hostileCase, pid int) string {
+		if now, own := status(pid, "CapBnd"), status(os.Getpid(), "CapBnd"); now > own {
+			return "CapBnd " + now
+		}
+		return ""
+	}},
+	{name: "securebits", change: eachTask(func(t *image.Task) { t.Creds.Securebits = 1 }), errno: eperm},
+	{name: "no_new_privs dropped", env: "CALLER_NO_NEW_PRIVS=1", change: eachTask(func(t *image.Task) { t.Creds.NoNewPrivs = false }),
+		gained: func(_ *hostileCase, pid int) string {
+			if v := status(pid, "NoNewPrivs"); v != "1" {
+				return "NoNewPrivs " + v
+			}
+			return ""
+		}},
+	{name: "seccomp filter without no_new_privs", change: func(_ *hostileCase, m *image.Image) {
+		m.Seccomps = append(m.Seccomps, &image.Seccomp{ID: 4711, Program: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}})
+		for _, t := range m.Tasks {
+			t.Filters = []uint32{4711}
+		}
+	}, errno: refuse},
+	{name: "personality", change: eachProcess(func(p *image.Process) { p.Personality = 0x0400000 | 0x0040000 | 0x0100000 }), gained: nothing},
+	{name: "negative nice value", change: eachTask(func(t *image.Task) { t.Sched.Nice = -10 }), errno: eperm},
+	{name: "real-time policy", change: eachTask(func(t *image.Task) { t.Sched.Policy, t.Sched.Priority = 1, 50 }), errno: eperm},
+	{name: "deadline policy", change: eachTask(func(t *image.Task) {
+		t.Sched.Policy, t.Sched.Runtime, t.Sched.Deadline, t.Sched.Period = 6, 1e6, 1e8, 1e8
+	}), errno: eperm},
+	{name: "real-time I/O priority", change: eachTask(func(t *image.Task) { t.IOPrio = 1 << 13 }), errno: eperm},
+	{name: "I/O flusher", change: eachTask(func(t *image.Task) { t.Settings = []image.Setting{{Option: 57, Value: 1}} }), errno: eperm},
+	{name: "a setting that is none", change: eachTask(func(t *image.Task) { t.Settings = []image.Setting{{Option: 28, Value: 0x2f}} }), errno: invalid},
+	{name: "raised hard limit", change: eachProcess(func(p *image.Process) {
+		p.Limits[unix.RLIMIT_NOFILE].Max = 1 << 30
+	}), errno: eperm},
+	{name: "limit above its hard limit", change: eachProcess(func(p *image.Process) {
+		p.Limits[unix.RLIMIT_NOFILE].Cur = p.Limits[unix.RLIMIT_NOFILE].Max + 1
+	}), errno: invalid},
+	{name: "lower oom_score_adj", change: eachProcess(func(p *image.Process) { p.OOMScoreAdj = -900 }), errno: eperm},
+	{name: "another root directory", change: func(h *hostileCase, m *image.Image) {
+		for _, f := range m.FSs {
+			f.Root = h.dir
+		}
+	}, errno: eperm},
+	{name: "working directory of root's", change: func(h *hostileCase, m *image.Image) {
+		for _, f := range m.FSs {
+			f.Cwd = h.secret
+		}
+	}, errno: eacces},
+	{name: "a file that only root may read", change: func(h *hostileCase, m *image.Image) { h.lead(m, "file", h.secret+"/read") }, errno: eacces},
+	{name: "a file that only root may write", change: func(h *hostileCase, m *image.Image) {
+		h.lead(m, "log", "/etc/passwd")
+	}, errno: eacces},
+	{name: "opened to read, written to", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		h.lead(m, "log", "/etc/passwd")
+		f.Flags = f.Flags&^unix.O_ACCMODE | unix.O_RDWR
+	}, errno: eacces},
+	{name: "truncated or made when opened", change: func(h *hostileCase, m *image.Image) {
+		h.file(m, "log").Flags |= unix.O_TRUNC | unix.O_CREAT
+	}, gained: func(h *hostileCase, _ int) string {
+		if b, err := os.ReadFile(h.dir + "/log"); string(b) != "kept\n" {
+			return fmt.Sprintf("the file is %q, %v", b, err)
+		}
+		return ""
+	}},
+	{name: "made where root's files are", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Path, f.Flags = "/etc/cr-hostile", f.Flags|unix.O_CREAT
+	}, errno: []unix.Errno{unix.EACCES, unix.ENOENT}},
+	{name: "mapping of a file that only root may read", change: func(h *hostileCase, m *image.Image) {
+		for _, mm := range m.MMs {
+			for _, v := range mm.VMAs {
+				if f := m.File(v.File); f != nil && v.Kind == image.FileVMA && f.Path == h.dir+"/file" {
+					f.Path, f.Mtime = h.secret+"/read", 0
+				}
+			}
+		}
+	}, errno: eacces},
+	{name: "shared mapping made writable", change: func(h *hostileCase, m *image.Image) {
+		for _, mm := range m.MMs {
+			for i := range mm.VMAs {
+				v := &mm.VMAs[i]
+				if f := m.File(v.File); f != nil && v.Kind == image.FileVMA && f.Path == h.dir+"/file" {
+					f.Path, f.Mtime = "/etc/passwd", 0
+					v.Prot |= unix.PROT_WRITE
+				}
+			}
+		}
+	}, errno: eacces},
+	{name: "a deleted file in a directory of root's", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		m.Shms = append(m.Shms, &image.Shm{ID: 4711, Size: 4096, Path: "/etc/cr-hostile", Mode: unix.S_IFREG | 0o4777})
+		f.Gone, f.Object, f.Path = true, 4711, "/etc/cr-hostile"
+	}, errno: eacces},
+	{name: "a symlink to a file of root's for it", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink(h.secret+"/read", p) })
+	}, errno: eacces},
+	{name: "a symlink to another file for it", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/etc/passwd", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of /proc for it", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/proc/1/environ", p) })
+	}, errno: append(eacces, unix.ESTALE)},
+	{name: "a FIFO for it", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return firstOf(unix.Mkfifo(p, 0o666), os.Chmod(p, 0o666)) })
+	}, errno: estale},
+	{name: "a device for it", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/dev/zero", p) })
+	}, errno: estale},
+	{name: "setuid program", change: func(h *hostileCase, m *image.Image) {
+		for _, mm := range m.MMs {
+			f := *m.File(mm.Exe)
+			f.ID, f.Path, f.Mtime, f.Sum = 4711+mm.ID, filepath.Dir(h.dir)+"/su", 0, 0
+			m.Files, mm.Exe = append(m.Files, &f), f.ID
+		}
+	}, gained: nothing},
+	{name: "pids of others", options: kernel.RestartOptions{KeepPIDs: true}, change: othersPID, errno: eperm},
+	{name: "pids of others, for new ones", change: othersPID, gained: nothing},
+	{name: "pids that it chooses", options: kernel.RestartOptions{KeepPIDs: true}, errno: eperm},
+	{name: "signals to others", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Owner, f.OwnerType, f.Signal = int32(os.Getpid()), 1, uint32(unix.SIGKILL)
+	}, errno: invalid},
+	{name: "System V shared memory of root's", change: func(h *hostileCase, m *image.Image) {
+		id, err := unix.SysvShmGet(0, 4096, 0o1600)
+		require.NoError(h.t, err)
+		h.t.Cleanup(func() { _, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) })
+		m.Shms = append(m.Shms, &image.Shm{ID: 4711, Size: 4096, Mode: 0o600, Segment: image.Segment{Is: true, Number: int32(id)}})
+		for _, mm := range m.MMs {
+			at := mm.VMAs[0].Start
+			mm.VMAs = append([]image.VMA{{Start: at - 1<<20, End: at - 1<<20 + 4096, Prot: 3, Kind: image.ShmVMA, Flags: image.VMAMayShare, File: 4711}}, mm.VMAs...)
+		}
+	}, errno: eacces},
+}
+
+// othersPID gives a child the pid of another process.
+func othersPID(_ *hostileCase, m *image.Image) {
+	child := m.Processes[len(m.Processes)-1]
+	old, pid := child.PID, uint32(os.Getppid())
+	m.TasksOf(child)[0].TID, m.TasksOf(child)[0].PID, child.PID = pid, pid, pid
+	for _, c := range m.CPUs {
+		if c.TID == old {
+			c.TID = pid
+		}
+	}
+}
+
+func nothing(*hostileCase, int) string { return "" }
+
+// TestHostile restarts crafted images as a user without privileges, by a kernel
+// side that is root: each is refused with the caller as it was, or runs without
+// having gained anything.
+func TestHostile(t *testing.T) {
+	needs(t, "CAP_SETUID", unix.CAP_SETUID)
+	adopting(t)
+	path := buildWaiter(t)
+	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	text := "\n| what the image claims | result |\n|---|---|\n"
+	refused, harmless := 0, 0
+	all := newHostileCase(t)
+	original := savedOnce(t, modest, all.dir)
+	rows := append([]hostileRow{{name: "what it was", gained: nothing}}, hostileRows...)
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			h, b := all, original
+			if row.before != nil {
+				h = newHostileCase(t)
+				b = savedOnce(t, modest, h.dir)
+			}
+			if row.change != nil {
+				b = changed(t, b, func(m *image.Image) { row.change(h, m) })
+			}
+			if row.before != nil {
+				row.before(h)
+			}
+			if row.env != "" {
+				k, v, _ := strings.Cut(row.env, "=")
+				t.Setenv(k, v)
+			}
+			w := startWaiter(t, path, user)
+			if row.gained == nil {
+				err := w.refuses(b, row.options)
+				ok := false
+				for _, e := range row.errno {
+					ok = ok || kernel.Errno(err) == e
+				}
+				require.True(t, ok, "%v: %v", kernel.Errno(err), err)
+				refused++
+				text += fmt.Sprintf("| %s | %s: %s |\n", row.name, unix.ErrnoName(kernel.Errno(err)), h.plain(err))
+				return
+			}
+			_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
+			require.NoError(t, err)
+			for _, pid := range descendants(w.pid) {
+				for key, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534", "Groups": "",
+					"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
+					require.Equal(t, want, status(pid, key), key)
+				}
+				if why := row.gained(h, pid); why != "" {
+					require.FailNow(t, "it has gained something", why)
+				}
+			}
+			harmless++
+			text += fmt.Sprintf("| %s | runs as nobody, with nothing more |\n", row.name)
+		})
+	}
+	t.Logf("%s%d refused with the caller as it was, %d run without a privilege", text, refused, harmless)
+}
+
+// newHostileCase makes files of nobody's and of root's.
+func newHostileCase(t *testing.T) *hostileCase {
+	t.Helper()
+	top, err := os.MkdirTemp("", "cr-hostile-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(top) })
+	require.NoError(t, os.Chmod(top, 0o755))
+	h := &hostileCase{t: t, dir: top + "/nobody", secret: top + "/root"}
+	require.NoError(t, os.Mkdir(h.dir, 0o755))
+	require.NoError(t, os.Mkdir(h.secret, 0o700))
+	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n", h.secret + "/read": "contents\n"} {
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	}
+	su, err := os.ReadFile("/usr/bin/true")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(top+"/su", su, 0o755))
+	require.NoError(t, os.Chmod(top+"/su", 0o755|os.ModeSetuid))
+	for _, name := range []string{"", "/file", "/log"} {
+		require.NoError(t, os.Chown(h.dir+name, nobody, nobody))
+	}
+	return h
+}
+
+// plain is an error without what is different each time.
+func (h *hostileCase) plain(err error) string {
+	var refused *kernel.RefusedError
+	if errors.As(err, &refused) {
+		return strings.ReplaceAll(refused.Reason, filepath.Dir(h.dir), "")
+	}
+	s := strings.ReplaceAll(err.Error(), filepath.Dir(h.dir), "")
+	if i := strings.LastIndex(s, ": "); i > 0 {
+		s = s[:i]
+	}
+	return numbered.ReplaceAllString(s, "")
+}
+
+// numbered is what of an error is different each time.
+var numbered = regexp.MustCompile(`pid \d+: |process \d+: | \d{2,}|(mapping) [0-9a-f-]+`)

@@ -22,7 +22,8 @@ func copyOut(t *target, mib, processes int, file string) (sample, error) {
 		}
 		defer f.Close()
 		return pieces(size*processes, func(at int, buf []byte) error {
-			local := []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}
+			local := []unix.Iovec{{Base: &buf[0]}}
+			local[0].SetLen(len(buf))
 			remote := []unix.RemoteIovec{{Base: t.addr + uintptr(at%size), Len: len(buf)}}
 			if _, err := unix.ProcessVMReadv(t.pid(), local, remote, 0); err != nil {
 				return err
@@ -46,7 +47,8 @@ func copyIn(t *target, size int, file string) (sample, error) {
 			if _, err := f.Read(buf); err != nil {
 				return err
 			}
-			local := []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}
+			local := []unix.Iovec{{Base: &buf[0]}}
+			local[0].SetLen(len(buf))
 			remote := []unix.RemoteIovec{{Base: t.addr + uintptr(at), Len: len(buf)}}
 			_, err := unix.ProcessVMWritev(t.pid(), local, remote, 0)
 			return err

@@ -20,7 +20,7 @@ type sample struct {
 func (s *sample) spent(p *os.ProcessState) {
 	s.cpu = p.UserTime() + p.SystemTime()
 	if r, ok := p.SysUsage().(*syscall.Rusage); ok {
-		s.peak = r.Maxrss << 10
+		s.peak = int64(r.Maxrss) << 10
 	}
 }
 

@@ -401,7 +401,7 @@ func large(n int) *image.Image {
 	}
 	m.Header.Tasks = uint32(len(m.Tasks))
 	for i := 0; i < n; i++ {
-		at := uint64(0x100000000 + i*8192)
+		at := 0x100000000 + uint64(i)*8192
 		m.MMs[0].VMAs = append(m.MMs[0].VMAs, image.VMA{Start: at, End: at + 4096, Kind: image.FileVMA, File: uint32(1000 + i)})
 		m.Files = append(m.Files, &image.File{ID: uint32(1000 + i), Path: "/f"})
 		m.Tables[0].FDs = append(m.Tables[0].FDs, image.FD{Number: uint32(1000 + i), File: uint32(1000 + i)})

@@ -134,6 +134,9 @@ type Process struct {
 	// ELFv1 is that signal handlers are function descriptors: those of a 64-bit
 	// powerpc program whose e_flags does not say ELFv2. Execve decides on it.
 	ELFv1 bool
+
+	// That the leaders of its process group and session have ended.
+	GroupEnded, SessionEnded bool
 }
 
 func (*Process) tag() Tag { return TagProcess }
@@ -180,6 +183,8 @@ func (p *Process) fields(c *coder) {
 	c.u32(&p.CoreFilter)
 	c.str(&p.Cgroup)
 	c.flag(&p.ELFv1)
+	c.flag(&p.GroupEnded)
+	c.flag(&p.SessionEnded)
 }
 
 // Limit is a resource limit; ^0 is RLIM_INFINITY.

@@ -293,6 +293,9 @@ func (s *saver) parts(p *process) error {
 		Comm: p.status.name,
 	}
 	s.img.Processes = append(s.img.Processes, r)
+	if err := leadersEnded(p, r); err != nil {
+		return err
+	}
 	if p.zombie {
 		r.State = image.Zombie
 		r.ExitStatus, r.ExitSignal = uint32(p.stat.num(52)), uint32(p.stat.num(38))

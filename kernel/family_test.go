@@ -1,6 +1,15 @@
 package kernel_test
 
-import "testing"
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"cr/kernel"
+)
 
 // familyCases are programs with children.
 var familyCases = []struct{ name, script string }{
@@ -66,6 +75,133 @@ assert b[2] > leader
 same(os.waitpid(leader, 0), (leader, 0))
 print("ok")
 `},
+	{"groups and sessions whose leaders have ended", endedScript + `
+a = born(lambda: (os.setpgid(0, 0), member(), member()))
+b = born(lambda: (os.setsid(), member(), member(lambda: os.setpgid(0, 0)), os.waitpid(member(lambda: leader(lambda: os.setpgid(0, 0))), 0)))
+was = [tell() for i in range(5)]
+same(sorted(m[1] == a for m in was), [False] * 3 + [True] * 2)
+same(sorted(m[2] == b for m in was), [False] * 2 + [True] * 3)
+while signal.sigtimedwait([signal.SIGCHLD], 0.1): pass
+ready()
+assert signal.SIGCHLD not in signal.sigpending()
+outer = [(p, g, s if s == b else os.getsid(0)) for p, g, s in was]
+same(again(5), sorted(outer))
+same(ended(5), sorted(m[0] for m in was))
+print("ok")
+`},
+	{"a group of children whose leader has ended", endedScript + `
+lead = os.fork()
+if lead == 0: signal.pause()
+os.setpgid(lead, lead)
+for i in range(2): member(lambda: os.setpgid(0, lead))
+was = [tell() for i in range(2)]
+same([m[1] for m in was], [lead] * 2)
+os.kill(lead, 9); os.waitpid(lead, 0)
+ready()
+assert os.getpgid(0) != lead
+os.killpg(lead, signal.SIGUSR1)
+same(sorted(tell()[:2] for m in was), sorted(m[:2] for m in was)); ended(2)
+print("ok")
+`},
+	{"a child of the session that its parent has left", endedScript + `
+p = os.fork()
+if p == 0:
+    member(); member()
+    os.setsid(); member(); say(0)
+    while True: time.sleep(0.02)
+was = [tell() for i in range(4)]
+same(sorted(m[2] == p for m in was), [False] * 2 + [True] * 2)
+ready()
+for pid, group, session in again(4, [m for m in was if m[0] != p]):
+    same(session, p if (pid, p, p) in was else os.getsid(0))
+os.kill(p, 9)
+print("ok")
+`},
+}
+
+// endedScript is for programs that tell of each other's groups and sessions.
+const endedScript = `
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+r, w = os.pipe()
+def say(*a): os.write(w, struct.pack("iii", os.getpid(), os.getpgid(0), os.getsid(0)))
+def tell():
+    got = b""
+    while len(got) < 12: got += os.read(r, 12 - len(got))
+    return struct.unpack("iii", got)
+def member(f=lambda: None):
+    p = os.fork()
+    if p == 0:
+        f(); signal.signal(signal.SIGUSR1, lambda *a: (say(), os._exit(0))); say()
+        while True: time.sleep(0.02)
+    return p
+def leader(f):
+    f()
+    if os.fork(): os._exit(0)
+def born(f):
+    p = os.fork()
+    if p == 0: f(); os._exit(0)
+    os.waitpid(p, 0); signal.sigtimedwait([signal.SIGCHLD], 0)
+    return p
+def again(n, was=None):
+    for m in was or globals()["was"]: os.kill(m[0], signal.SIGUSR1)
+    return sorted(tell() for i in range(len(was) if was else n))
+def ended(n):
+    return sorted(os.waitpid(-1, 0)[0] for i in range(n))
+`
+
+// TestDaemon takes a program whose group and session leader, its parent, has
+// ended (daemon(3)) through a checkpoint.
+func TestDaemon(t *testing.T) {
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
+	p := start(t, `
+os.setsid()
+if os.fork(): os._exit(0)
+was = os.getpgid(0), os.getsid(0)
+while os.getppid() == was[0]: time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    signal.pause()
+print("ready\n%d" % os.getpid(), flush=True)
+sys.stdin.readline()
+same([(os.getpgid(p), os.getsid(p)) for p in (0, child)], [was] * 2)
+same(os.waitpid(-1, os.WNOHANG), (0, 0))
+os.kill(child, 9); print("ok")
+`)
+	line, err := p.out.ReadString('\n')
+	require.NoError(t, err)
+	group := p.pid
+	p.pid, err = strconv.Atoi(strings.TrimSpace(line))
+	require.NoError(t, err)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	for err == nil {
+		_, err = unix.Wait4(-group, nil, 0, nil)
+	}
+	require.ErrorIs(t, err, unix.ECHILD)
+	restart(t, image).finish()
+	restart(t, image, func(o *kernel.LaunchOptions) { o.PIDs = kernel.SamePIDs }).finish()
+}
+
+// TestEndedLeadersFresh gives processes whose leaders have ended other pids:
+// they are together still, and apart from others.
+func TestEndedLeadersFresh(t *testing.T) {
+	p := start(t, `libc.prctl(36, 1, 0, 0, 0)`+endedScript+`
+born(lambda: (os.setpgid(0, 0), member(), member()))
+born(lambda: (os.setsid(), member(), member()))
+for i in range(4): tell()
+ready()
+children = [int(p) for p in open("/proc/self/task/%d/children" % os.getpid()).read().split()]
+ids = [(os.getpgid(p), os.getsid(p)) for p in children]
+for p in children: os.kill(p, 9); os.waitpid(p, 0)
+a, b, outer = ids[0], ids[2], os.getsid(0)
+same(ids, [a, a, b, b]); same(a[1], outer); same(b[0], b[1])
+assert len(set([a[0], b[0], os.getpgid(0)])) == 3, ids
+print("ok")
+`)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	restart(t, image, func(o *kernel.LaunchOptions) { o.PIDs = kernel.FreshPIDs }).finish()
 }
 
 // TestFamily takes a program with its children through a checkpoint.

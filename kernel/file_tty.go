@@ -276,7 +276,7 @@ func (rs *restarter) control(r *reborn, p *image.Pty) error {
 	if _, err := r.do(sysIoctl, fd, unix.TIOCSCTTY, 0); err != nil {
 		return err
 	}
-	if group := rs.ourPID(p.Foreground); group != 0 {
+	if group := rs.groupNow(p.Foreground); group != 0 {
 		b := make([]byte, 4)
 		r.leader().abi.Order().PutUint32(b, group)
 		if _, err := r.do(sysIoctl, fd, uint32(unix.TIOCSPGRP), b); err != nil {

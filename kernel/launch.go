@@ -253,7 +253,7 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 			return nil, err
 		}
 	}
-	c, err := p.clone(init, 0, unix.SIGCHLD, l.rs.img.Header.Root)
+	c, err := l.makeRoot(p, init)
 	switch {
 	case errors.Is(err, unix.EEXIST) && l.options.PIDs == SamePIDs:
 		return nil, fmt.Errorf("pid %d is in use (--pids=namespace or --pids=new): %w", l.rs.img.Header.Root, err)
@@ -299,6 +299,26 @@ func (l *launcher) splitInit(p *process) (*process, error) {
 		}
 	}
 	return root, nil
+}
+
+// makeRoot makes the stub clone the root process, in its session if the leader
+// of that has ended.
+func (l *launcher) makeRoot(p *process, init *task) (c *task, err error) {
+	rec := l.rs.img.Process(l.rs.img.Header.Root)
+	if rec == nil || !l.rs.rootsSession(rec) {
+		return p.clone(init, 0, unix.SIGCHLD, l.rs.img.Header.Root)
+	}
+	leader, err := l.rs.standIn(p, init, unix.SIGCHLD, rec.SID)
+	if leader != nil {
+		defer func() { err = firstError(err, l.rs.dismiss(leader, init, rec.SID)) }()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := leader.call(sysSetsid); err != nil {
+		return nil, err
+	}
+	return p.clone(leader, unix.CLONE_PARENT, 0, rec.PID)
 }
 
 // outlive makes a process that dies with its parent no longer do so.

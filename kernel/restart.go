@@ -51,6 +51,7 @@ type reborn struct {
 	late      map[uint32]int // as restarter.files, of files that were made when all processes were
 	sigchld   bool           // SIGCHLD was pending before
 	displaced *displaced     // an open file of the caller that is elsewhere for now
+	madeBy    *reborn        // the process in whose session it was made; nil for the root
 }
 
 // restarter makes processes from an image.
@@ -67,12 +68,13 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	securebits uint32         // of the process that all are made from
-	segments   []int32        // System V shared memory that was made
-	doomed     []int32        // that goes with its last mapping
-	ownProcess bool           // the root process is of our making, not a caller
-	ownUsers   bool           // the processes are in a user namespace of their own, with one user
-	backs      []func() error // what puts back what is changed for now
+	securebits uint32            // of the process that all are made from
+	segments   []int32           // System V shared memory that was made
+	doomed     []int32           // that goes with its last mapping
+	ownProcess bool              // the root process is of our making, not a caller
+	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
+	ownUsers   bool              // the processes are in a user namespace of their own, with one user
+	backs      []func() error    // what puts back what is changed for now
 	fileRestarter
 }
 

@@ -12,20 +12,51 @@ import (
 )
 
 // stageChildren makes the children of a process, and theirs. A session leader
-// becomes one before it has children, so that they are in its session.
+// becomes one before it has children, so that they are in its session; but those
+// that were in the session that it left come first.
 func (rs *restarter) stageChildren(parent *reborn) error {
-	if parent.rec.SID == parent.rec.PID && rs.leadsSession(parent) {
+	var before, after []*image.Process
+	leads := parent.rec.SID == parent.rec.PID && rs.leadsSession(parent)
+	for _, rec := range rs.img.Processes {
+		switch {
+		case rec.PPID != parent.rec.PID || rec == rs.root.rec:
+		case leads && rs.inSessionOf(parent.madeBy, rec):
+			before = append(before, rec)
+		default:
+			after = append(after, rec)
+		}
+	}
+	if err := rs.makeChildren(parent, before, true); err != nil {
+		return err
+	}
+	if leads {
 		if _, err := parent.leader().call(sysSetsid); err != nil {
 			return err
 		}
 	}
-	for _, rec := range rs.img.Processes {
-		if rec.PPID != parent.rec.PID || rec == rs.root.rec {
-			continue
-		}
-		maker, flags, err := rs.maker(parent, rec)
-		if err != nil {
-			return err
+	return rs.makeChildren(parent, after, false)
+}
+
+// inSessionOf reports whether a process was in the session of one that is made;
+// of whoever restarts the tree, if that is nil: one whose leader is outside.
+func (rs *restarter) inSessionOf(maker *reborn, rec *image.Process) bool {
+	if maker == nil {
+		return rs.img.Process(rec.SID) == nil && !rec.SessionEnded
+	}
+	return rec.SID == maker.rec.SID
+}
+
+// makeChildren makes children of a process, and theirs. If inherit is set, all
+// of them are in the session that the process is in now.
+func (rs *restarter) makeChildren(parent *reborn, list []*image.Process, inherit bool) (err error) {
+	var sessions []aSession
+	defer func() { err = firstError(err, rs.endSessions(parent, sessions)) }()
+	for _, rec := range list {
+		maker, by, flags := parent, parent.leader(), uint64(0)
+		if !inherit {
+			if maker, by, flags, err = rs.maker(parent, rec, &sessions); err != nil {
+				return err
+			}
 		}
 		// A zombie refers to neither.
 		if rec.Files == maker.rec.Files {
@@ -34,7 +65,7 @@ func (rs *restarter) stageChildren(parent *reborn) error {
 		if rec.FS == maker.rec.FS {
 			flags |= unix.CLONE_FS
 		}
-		child, err := rs.makeChild(maker, flags, rec)
+		child, err := rs.makeChild(maker, by, flags, rec)
 		if err != nil {
 			return fmt.Errorf("process %d: %w", rec.PID, err)
 		}
@@ -53,28 +84,39 @@ func (rs *restarter) leadsSession(r *reborn) bool {
 }
 
 // maker finds the process that must make a child so that it is in the session
-// that it was in: its parent, or, for one that was left to its parent by the
-// death of another, a session leader that has the same parent.
-func (rs *restarter) maker(parent *reborn, rec *image.Process) (*reborn, uint64, error) {
+// that it was in, and its task that does: its parent, or, for one that was left
+// to its parent by the death of another, a session leader that has the same
+// parent; a stand-in if that has ended. Stand-ins are added to a list.
+func (rs *restarter) maker(parent *reborn, rec *image.Process, sessions *[]aSession) (*reborn, *task, uint64, error) {
 	if rec.SID == parent.rec.SID || rec.SID == rec.PID {
-		return parent, 0, nil
+		return parent, parent.leader(), 0, nil
 	}
 	for _, r := range rs.list {
 		if r.rec.PID == rec.SID && r.rec.PPID == parent.rec.PID {
-			return r, unix.CLONE_PARENT, nil
+			return r, r.leader(), unix.CLONE_PARENT, nil
 		}
 	}
-	return nil, 0, &RefusedError{PID: int(rec.PID), Kind: "process",
+	for _, s := range *sessions {
+		if s.sid == rec.SID {
+			return parent, s.leader, unix.CLONE_PARENT, nil
+		}
+	}
+	if rs.img.Process(rec.SID) == nil && rs.led[rec.SID] == 0 {
+		s, err := rs.makeSession(parent, rec)
+		*sessions = append(*sessions, s)
+		return parent, s.leader, unix.CLONE_PARENT, err
+	}
+	return nil, nil, 0, &RefusedError{PID: int(rec.PID), Kind: "process",
 		Reason: fmt.Sprintf("it is in session %d, which no process leads that could have made it", rec.SID), Errno: unix.EOPNOTSUPP}
 }
 
 // makeChild makes one process: for now a copy of the one that makes it.
-func (rs *restarter) makeChild(maker *reborn, flags uint64, rec *image.Process) (*reborn, error) {
+func (rs *restarter) makeChild(maker *reborn, by *task, flags uint64, rec *image.Process) (*reborn, error) {
 	signal := unix.Signal(rec.ExitSignal)
 	if flags&unix.CLONE_PARENT != 0 {
 		signal = 0 // that of the maker is taken
 	}
-	t, err := maker.clone(maker.leader(), flags, signal, rs.wanted(rec.PID))
+	t, err := maker.clone(by, flags, signal, rs.wanted(rec.PID))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +130,7 @@ func (rs *restarter) makeChild(maker *reborn, flags uint64, rec *image.Process) 
 		return nil, err
 	}
 	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), space: rs.root.space, old: rs.root.old, insn: maker.insn,
-		exe: -1, cwd: -1, limits: rs.root.limits}
+		exe: -1, cwd: -1, limits: rs.root.limits, madeBy: maker}
 	p.scratch = maker.scratch
 	rs.list = append(rs.list, r)
 	if r.mm != nil {
@@ -110,14 +152,29 @@ func (rs *restarter) ourPID(pid uint32) uint32 {
 	return 0
 }
 
+// groupNow is the number that a process group of the image has now; 0 if it has
+// not been made.
+func (rs *restarter) groupNow(id uint32) uint32 {
+	if now := rs.ourPID(id); now != 0 {
+		return now
+	}
+	return rs.led[id]
+}
+
 // stageGroups puts processes in the process groups that they were in, leaders
-// first. A group whose leader is not in the image is that of the restarter.
+// first.
 func (rs *restarter) stageGroups() error {
 	for _, leaders := range []bool{true, false} {
 		for _, r := range rs.list {
-			group := rs.ourPID(r.rec.PGID)
 			leads := r.rec.PGID == r.rec.PID
-			if group == 0 || leads != leaders || r == rs.root && !rs.ownProcess || r.rec.PGID == rs.root.rec.PGID && !rs.leadsGroup() {
+			if leads != leaders || r.rec.PGID == 0 || r.rec.PGID == rs.root.rec.PGID && !rs.rootsGroup() {
+				continue
+			}
+			group := rs.groupNow(r.rec.PGID)
+			if group == 0 {
+				if err := rs.stageGroup(r); err != nil {
+					return fmt.Errorf("process group %d: %w", r.rec.PGID, err)
+				}
 				continue
 			}
 			if r.rec.SID == r.rec.PID && rs.leadsSession(r) {
@@ -131,12 +188,21 @@ func (rs *restarter) stageGroups() error {
 	return nil
 }
 
-// leadsGroup reports whether the root process shall lead a process group. One
-// that did not, a member of a shell's job, stays in the group of whoever restarts
-// it if it had a terminal.
-func (rs *restarter) leadsGroup() bool {
+// rootsGroup reports whether the process group of the root process is made
+// again. A root process that was a member of a shell's job stays in the group of
+// whoever restarts it if it had a terminal, or if the leader is not in the image
+// but lives.
+func (rs *restarter) rootsGroup() bool {
 	rec := rs.root.rec
-	return !rec.CtlTTY || rs.ownProcess && rec.PGID == rec.PID
+	switch {
+	case !rs.ownProcess:
+		return false
+	case rec.PGID == rec.PID:
+		return true
+	case rs.img.Process(rec.PGID) != nil:
+		return !rec.CtlTTY
+	}
+	return !rec.CtlTTY && rec.GroupEnded || rs.rootsSession(rec)
 }
 
 // commitZombies lets those processes end that had ended, with the status that

@@ -103,35 +103,12 @@ func Check(m *regset.Machine, img *image.Image) Reasons {
 	return out
 }
 
-// highestPkey is the highest protection key that memory can have, 0 if there
-// are none.
-func highestPkey(m *regset.Machine, abi regset.ABI) uint32 {
-	for _, f := range cpu.For(abi).Features() {
-		switch {
-		case m.Has&f.Bit == 0:
-		case f.Name == "pku":
-			return 15
-		case f.Name == "pkey":
-			return 31
-		}
-	}
-	return 0
-}
-
-// checkMemory finds mappings with keys that the machine has not, and at
-// addresses that its kernel gives to no task, as it may keep more of them for
-// itself than that of the image.
+// checkMemory finds mappings at addresses that the machine's kernel gives to
+// no task, as it may keep more of them for itself than that of the image.
 func checkMemory(m *regset.Machine, img *image.Image, p *image.Process, out *Reasons) {
 	abi := img.CPUOf(p.PID).State.ABI
 	if !m.Runs(abi) {
 		return
-	}
-	for _, v := range img.MM(p.MM).VMAs {
-		if v.Pkey > highestPkey(m, abi) {
-			out.add(p.PID, &regset.Problem{Reason: fmt.Sprintf("memory at %#x-%#x has protection key %d, the highest of the machine is %d",
-				v.Start, v.End, v.Pkey, highestPkey(m, abi))})
-			break
-		}
 	}
 	limit := m.TaskSize(abi)
 	for _, v := range img.MM(p.MM).VMAs {

@@ -70,9 +70,6 @@ func (v *validator) mm(m *MM) error {
 		if reason := v.vma(a, last, limit); reason != "" {
 			return invalid(TagMM, m.ID, "mapping %#x-%#x: %s", a.Start, a.End, reason)
 		}
-		if a.Pkey != 0 && m.Pkeys>>a.Pkey&1 == 0 {
-			return invalid(TagMM, m.ID, "mapping %#x-%#x: protection key %d is not allocated", a.Start, a.End, a.Pkey)
-		}
 		last = a.End
 		found = found || a.Kind == VDSO && a.End-a.Start == uint64(len(m.VDSO))
 	}

@@ -21,7 +21,6 @@ func (rs *restarter) commit() error {
 	if err := rs.commitSteps([]commitStep{
 		{"threads", rs.commitThreads},
 		{"memory", rs.commitMemory},
-		{"protection keys", rs.commitPkeys},
 		{"address space", rs.commitMM},
 		{"process files", rs.commitProcessFiles},
 		{"directories", rs.commitPlaces},

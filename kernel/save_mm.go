@@ -100,16 +100,7 @@ func (s *saver) mm(p *process, r *image.Process) error {
 				return err
 			}
 		}
-		if mm.VMAs = append(mm.VMAs, *v); v.Pkey != 0 {
-			mm.Pkeys |= 1 | 1<<v.Pkey
-		}
-	}
-	for i := range p.areas {
-		if a := &p.areas[i]; mm.Pkeys != 0 && a.prot == unix.PROT_EXEC && a.pkey != 0 {
-			// A restart cannot choose the key that the kernel gives it.
-			s.refuse(p, "mapping", fmt.Sprintf("%x-%x %s", a.start, a.end, a.name),
-				fmt.Sprintf("it can only be executed, so it has protection key %d, and other memory has other keys", a.pkey), "make it readable too")
-		}
+		mm.VMAs = append(mm.VMAs, *v)
 	}
 	if err := part.find(); err != nil {
 		return fmt.Errorf("pid %d: %w", p.pid, err)
@@ -120,11 +111,7 @@ func (s *saver) mm(p *process, r *image.Process) error {
 
 // vma describes a mapping; nil if it is refused.
 func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
-	v := &image.VMA{Start: a.start, End: a.end, Prot: a.prot, Offset: a.offset, Name: a.name}
-	if a.prot != unix.PROT_EXEC {
-		// The kernel gives memory that can be executed only a key by itself.
-		v.Pkey = a.pkey
-	}
+	v := &image.VMA{Start: a.start, End: a.end, Prot: a.prot, Offset: a.offset, Pkey: a.pkey, Name: a.name}
 	for _, f := range vmaFlags {
 		if a.has(f.name) {
 			v.Flags |= f.flag
@@ -148,6 +135,10 @@ func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
 		}
 	}
 	switch {
+	case a.pkey != 0 && a.prot != unix.PROT_EXEC:
+		// The kernel gives memory that can be executed only a key by itself.
+		s.refuse(p, "mapping", object, fmt.Sprintf("it has protection key %d", a.pkey), "give it key 0 first (pkey_mprotect)")
+		return nil, nil
 	case a.name == "[uprobes]":
 		s.refuse(p, "mapping", object, "the process is probed", "remove the uprobes")
 		return nil, nil

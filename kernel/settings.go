@@ -191,9 +191,6 @@ func (rs *restarter) trySettings() error {
 			}
 		}
 	}
-	if err := rs.tryPkeys(rs.root); err != nil {
-		return err
-	}
 	if err := rs.tryOOMScore(rs.root); err != nil {
 		return err
 	}

@@ -11,9 +11,6 @@ const (
 	sysMunmap
 	sysMremap
 	sysMprotect
-	sysPkeyAlloc
-	sysPkeyFree
-	sysPkeyMprotect
 	sysMadvise
 	sysBrk
 	sysMlock2
@@ -144,9 +141,6 @@ var sysnos = [sysCount]struct {
 	sysMunmap:            {"munmap", [4]int{11, 91, 91, 91}},
 	sysMremap:            {"mremap", [4]int{25, 163, 163, 163}},
 	sysMprotect:          {"mprotect", [4]int{10, 125, 125, 125}},
-	sysPkeyAlloc:         {"pkey_alloc", [4]int{330, 381, 384, 384}},
-	sysPkeyFree:          {"pkey_free", [4]int{331, 382, 385, 385}},
-	sysPkeyMprotect:      {"pkey_mprotect", [4]int{329, 380, 386, 386}},
 	sysMadvise:           {"madvise", [4]int{28, 219, 205, 205}},
 	sysBrk:               {"brk", [4]int{12, 45, 45, 45}},
 	sysMlock2:            {"mlock2", [4]int{325, 376, 378, 378}},

@@ -24,7 +24,7 @@ var emulators = map[regset.ABI][]string{
 
 // emulatorLacks lists what the emulators above have not.
 var emulatorLacks = map[regset.ABI][]string{
-	regset.I386:    {"avx512", "pkru", "pkey"},
+	regset.I386:    {"avx512", "pkru"},
 	regset.PPC:     {"vsx", "dfp", "tar", "dscr", "ppr", "modes", "dexcr"},
 	regset.PPC64:   {"dscr", "ppr", "modes", "dexcr"},
 	regset.PPC64LE: {"dscr", "ppr", "modes", "dexcr"},

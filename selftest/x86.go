@@ -13,7 +13,6 @@ var x86Classes = []*Class{
 	{Name: "avx", Regs: avxRegs, Needs: need{flag: "avx"}},
 	{Name: "avx512", Regs: avx512Regs, Needs: need{flag: "avx512bw"}},
 	{Name: "pkru", Regs: pkruRegs, Needs: need{flag: "ospke", symbol: "X86_INTEL_MEMORY_PROTECTION_KEYS"}},
-	{Name: "pkey", Regs: pkeyRegs, Needs: need{flag: "ospke", symbol: "X86_INTEL_MEMORY_PROTECTION_KEYS"}},
 	{Name: "base", Regs: baseRegs},
 	{Name: "tls", Regs: tlsRegs},
 	{Name: "ldt", Regs: ldtRegs, Lacks: "the kernel has no modify_ldt: CONFIG_MODIFY_LDT_SYSCALL is not set"},
@@ -123,15 +122,6 @@ func avx512Regs(abi regset.ABI, _ func(string) uint64) []Reg {
 func pkruRegs(abi regset.ABI, _ func(string) uint64) []Reg {
 	l := &layout{abi: abi}
 	l.fixed("pkru", 4, 0x9e3779b0, 0x61c8864c)
-	return l.regs
-}
-
-// pkeyRegs are results of system calls that write to memory with a key.
-func pkeyRegs(abi regset.ABI, _ func(string) uint64) []Reg {
-	efault := int64(-14)
-	l := &layout{abi: abi}
-	l.fixed("write to memory with key 1", abi.WordSize(), uint64(efault), 0)
-	l.fixed("write to memory with key 2", abi.WordSize(), 0, 0)
 	return l.regs
 }
 

@@ -116,10 +116,6 @@ threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread 
 libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 1 << 21, 3, 0x40022, -1, 0)
 if m == 2**64 - 1: skip("there are no huge pages")
 ready()`, `mapping .*: it is of huge pages`},
-	{"protection key", `
-libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 4096, 3, 0x22, -1, 0); k = libc.pkey_alloc(0, 0)
-if k < 0: skip("the machine has no protection keys")
-assert libc.pkey_mprotect(ctypes.c_void_p(m), 4096, 3, k) == 0; ready()`, `mapping .*: it has protection key 1`},
 	{"deleted working directory", `d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); ready()`, `working directory /.*: it is deleted`},
 	{"output of a pseudoterminal that was not read", `
 m, s = os.openpty(); os.write(s, b"x"); time.sleep(0.2)

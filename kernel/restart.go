@@ -50,6 +50,7 @@ type reborn struct {
 	late      map[uint32]int // as restarter.files, of files that were made when all processes were
 	sigchld   bool           // SIGCHLD was pending before
 	displaced *displaced     // an open file of the caller that is elsewhere for now
+	keys      uint32         // protection keys that were allocated for it
 	madeBy    *reborn        // the process in whose session it was made; nil for the root
 }
 
@@ -71,6 +72,7 @@ type restarter struct {
 	segments   []int32           // System V shared memory that was made
 	doomed     []int32           // that goes with its last mapping
 	ownProcess bool              // the root process is of our making, not a caller
+	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
 	ownUsers   bool              // the processes are in a user namespace of their own, with one user
 	fileRestarter
@@ -225,6 +227,9 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.mayHaveFilters(p); err != nil {
 		return err
 	}
+	if err := rs.mayHaveKeys(); err != nil {
+		return err
+	}
 	if err := rs.trySettings(); err != nil {
 		return err
 	}
@@ -245,6 +250,9 @@ func (rs *restarter) stage(p *process) error {
 			continue // it shall end
 		}
 		if err := rs.stagePlaces(r); err != nil {
+			return err
+		}
+		if err := rs.stageKeys(r); err != nil {
 			return err
 		}
 		if err := rs.stageMemory(r); err != nil {
@@ -352,6 +360,7 @@ func (rs *restarter) undo(cause error) error {
 	note(rs.undoThreads(rs.root))
 	note(rs.undoFiles(rs.root))
 	note(rs.undoMemory(rs.root))
+	note(rs.root.freeKeys(rs.root.keys))
 	rs.root.tasks = append(rs.root.tasks, rs.root.others...)
 	return cause
 }

@@ -21,6 +21,7 @@ func (rs *restarter) commit() error {
 	if err := rs.commitSteps([]commitStep{
 		{"threads", rs.commitThreads},
 		{"memory", rs.commitMemory},
+		{"protection keys", rs.commitKeys},
 		{"address space", rs.commitMM},
 		{"process files", rs.commitProcessFiles},
 		{"directories", rs.commitPlaces},

@@ -125,6 +125,9 @@ const (
 	sysMlockall
 	sysVfork
 	sysClone
+	sysPkeyMprotect
+	sysPkeyAlloc
+	sysPkeyFree
 	sysCount
 )
 
@@ -254,6 +257,9 @@ var sysnos = [sysCount]struct {
 	sysVfork:             {"vfork", [4]int{58, 190, 189, 189}},
 	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
 	sysMlockall:          {"mlockall", [4]int{151, 152, 152, 152}},
+	sysPkeyMprotect:      {"pkey_mprotect", [4]int{329, 380, 386, 386}},
+	sysPkeyAlloc:         {"pkey_alloc", [4]int{330, 381, 384, 384}},
+	sysPkeyFree:          {"pkey_free", [4]int{331, 382, 385, 385}},
 }
 
 // String is the name of the call.

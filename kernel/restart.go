@@ -51,6 +51,7 @@ type reborn struct {
 	sigchld   bool           // SIGCHLD was pending before
 	displaced *displaced     // an open file of the caller that is elsewhere for now
 	keys      uint32         // protection keys that were allocated for it
+	borrowed  bool           // its memory is that of another process, which comes before it
 	madeBy    *reborn        // the process in whose session it was made; nil for the root
 }
 
@@ -249,17 +250,12 @@ func (rs *restarter) stage(p *process) error {
 		if r.mm == nil {
 			continue // it shall end
 		}
-		if err := rs.stagePlaces(r); err != nil {
-			return err
-		}
-		if err := rs.stageKeys(r); err != nil {
-			return err
-		}
-		if err := rs.stageMemory(r); err != nil {
-			return err
-		}
-		if err := rs.stageThreads(r); err != nil {
-			return err
+		for _, step := range []func(*reborn) error{
+			rs.stagePlaces, ofOwner(rs.stageKeys), ofOwner(rs.stageMemory), rs.stageThreads,
+		} {
+			if err := step(r); err != nil {
+				return err
+			}
 		}
 	}
 	if err := rs.removeSegments(rs.doomed); err != nil {

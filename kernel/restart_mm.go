@@ -409,9 +409,14 @@ func (rs *restarter) commitMemory(r *reborn) error {
 	for id, at := range rs.shms {
 		old = old.add(span{at, at + rs.img.Shm(id).Size})
 	}
-	for _, t := range r.tasks {
-		if err := t.forgetRseq(); err != nil {
-			return err
+	for _, o := range rs.list {
+		if o.rec.MM != r.rec.MM {
+			continue
+		}
+		for _, t := range o.tasks {
+			if err := t.forgetRseq(); err != nil {
+				return err
+			}
 		}
 	}
 	for _, s := range old.without(keep) {

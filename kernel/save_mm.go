@@ -45,6 +45,10 @@ var refusedAreas = []struct{ flag, reason, hint string }{
 // mm saves the address space of a process: its mappings, and where the kernel
 // has been told that things lie in it.
 func (s *saver) mm(p *process, r *image.Process) error {
+	if p.mmOf != nil {
+		r.MM = s.img.Process(last(p.mmOf.status.nstgid)).MM
+		return nil
+	}
 	mm := mmOf(&p.stat)
 	mm.ID = s.newID()
 	r.MM = mm.ID

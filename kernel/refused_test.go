@@ -95,6 +95,21 @@ ready()`, `a seccomp filter of it asks another program \(SECCOMP_RET_USER_NOTIF\
 import threading
 ev = ctypes.create_string_buffer(struct.pack("Qii", 0, 10, 0), 64); i = ctypes.c_int(); call("timer_create", 3, ev, ctypes.byref(i))
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start(); ready()`, `timer 0: a timer of the CPU time of a thread`},
+	{"session of two parents", `
+libc.prctl(36, 1, 0, 0, 0)
+q = os.fork()
+if q == 0:
+    r, w = os.pipe(); p, u = os.pipe()
+    def orphan():
+        m = os.fork()
+        if m == 0:
+            if os.fork() == 0: signal.pause()
+            os._exit(0)
+        os.waitpid(m, 0)
+    if os.fork() == 0:
+        os.setsid(); orphan(); os.write(w, b"x"); os.read(p, 1); orphan(); os._exit(0)
+    os.read(r, 1); libc.prctl(36, 1, 0, 0, 0); os.write(u, b"x"); os.wait(); print("ready", flush=True); signal.pause()
+sys.stdin.readline()`, `process python3: it is in session \d+, in which its parent is not, nor a child of its parent`},
 	{"shared memory of a process with a sibling", `
 if os.uname().machine != "x86_64" or sys.maxsize < 2**32: skip("the numbers of the calls are those of x86_64")
 libc.prctl(36, 1, 0, 0, 0)

@@ -120,6 +120,7 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 			return 0, err
 		}
 	}
+	s.checkSessions()
 	if err := s.checkSegments(); err != nil {
 		return 0, err
 	}

@@ -103,6 +103,22 @@ os.killpg(lead, signal.SIGUSR1)
 same(sorted(tell()[:2] for m in was), sorted(m[:2] for m in was)); ended(2)
 print("ok")
 `},
+	{"memory shared without CLONE_THREAD", cloneScript + `
+p = clone(0x100)
+ready()
+same((kcmp(p, 1), kcmp(p, 2), kcmp(p, 3), kcmp(p, 4)), (True, False, False, False))
+wake(p)
+print("ok")
+`},
+	{"signal handlers shared without CLONE_THREAD", cloneScript + `
+p, q = clone(0x900), clone(0xf00)
+ready()
+same((kcmp(p, 1), kcmp(p, 2), kcmp(p, 3), kcmp(p, 4)), (True, False, False, True))
+same((kcmp(q, 1), kcmp(q, 2), kcmp(q, 3), kcmp(q, 4)), (True, True, True, True))
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+for c in p, q: os.kill(c, signal.SIGUSR1); wake(c)
+print("ok")
+`},
 	{"a child of the session that its parent has left", endedScript + `
 p = os.fork()
 if p == 0:
@@ -118,6 +134,25 @@ os.kill(p, 9)
 print("ok")
 `},
 }
+
+// cloneScript is for programs with children that share something with them: they
+// wait for a semaphore in shared memory, whose futex is known by its address.
+const cloneScript = `
+if os.uname().machine != "x86_64" or sys.maxsize < 2**32: skip("the numbers of the calls are those of x86_64")
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+sems, stacks = {}, []
+def clone(flags):
+    sem, stack = ctypes.create_string_buffer(32), mmap.mmap(-1, 1 << 16)
+    call("sem_init", sem, 0, 0); stacks.append(stack)
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + (1 << 16) - 64
+    p = libc.clone(ctypes.cast(libc.sem_wait, ctypes.c_void_p), top, flags | 17, ctypes.addressof(sem)); assert p > 0
+    sems[p] = sem
+    while "futex" not in open("/proc/%d/wchan" % p).read() and not open("/proc/%d/syscall" % p).read().startswith("202 "): time.sleep(0.01)
+    return p
+def kcmp(p, what): return libc.syscall(312, p, os.getpid(), what, 0, 0) == 0
+def wake(p):
+    same(os.waitpid(p, os.WNOHANG), (0, 0)); call("sem_post", sems[p]); same(os.waitpid(p, 0), (p, 0))
+`
 
 // endedScript is for programs that tell of each other's groups and sessions.
 const endedScript = `

@@ -28,7 +28,9 @@ type process struct {
 	undoAt, undoRoom uint64
 	undoKnown        bool
 
-	filesOf, fsOf *process // the parent, if it has the same descriptors, working directory
+	// The parent, if it has the same descriptors, working directory, memory,
+	// signal actions.
+	filesOf, fsOf, mmOf, sighandOf *process
 }
 
 func (p *process) leader() *task { return p.tasks[0] }

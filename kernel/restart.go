@@ -51,6 +51,8 @@ type reborn struct {
 	late      map[uint32]int // as restarter.files, of files that were made when all processes were
 	sigchld   bool           // SIGCHLD was pending before
 	displaced *displaced     // an open file of the caller that is elsewhere for now
+	keys      uint32         // protection keys that were allocated for it
+	borrowed  bool           // its memory is that of another process, which comes before it
 	madeBy    *reborn        // the process in whose session it was made; nil for the root
 }
 
@@ -72,6 +74,7 @@ type restarter struct {
 	segments   []int32           // System V shared memory that was made
 	doomed     []int32           // that goes with its last mapping
 	ownProcess bool              // the root process is of our making, not a caller
+	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
 	ownUsers   bool              // the processes are in a user namespace of their own, with one user
 	backs      []func() error    // what puts back what is changed for now
@@ -226,6 +229,9 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.mayHaveFilters(p); err != nil {
 		return err
 	}
+	if err := rs.mayHaveKeys(); err != nil {
+		return err
+	}
 	if err := rs.trySettings(); err != nil {
 		return err
 	}
@@ -245,14 +251,12 @@ func (rs *restarter) stage(p *process) error {
 		if r.mm == nil {
 			continue // it shall end
 		}
-		if err := rs.stagePlaces(r); err != nil {
-			return err
-		}
-		if err := rs.stageMemory(r); err != nil {
-			return err
-		}
-		if err := rs.stageThreads(r); err != nil {
-			return err
+		for _, step := range []func(*reborn) error{
+			rs.stagePlaces, ofOwner(rs.stageKeys), ofOwner(rs.stageMemory), rs.stageThreads,
+		} {
+			if err := step(r); err != nil {
+				return err
+			}
 		}
 	}
 	if err := rs.removeSegments(rs.doomed); err != nil {

@@ -11,11 +11,11 @@ import (
 
 // A process group or a session lives on when its leader has ended, and keeps its
 // number. To make one again takes a leader for a moment: a stand-in, a task with
-// that pid that ends as soon as there are members. It shares the memory and the
-// descriptors of the process that makes it.
+// that pid that ends as soon as there are members. It shares all that it
+// can with the process that makes it.
 
 // standInFlags are those of a stand-in (clone(2)).
-const standInFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES
+const standInFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND
 
 // standIn makes the task id, a child of a process, to lead a process group or a
 // session; where that pid is taken, with another one. It notes what the id has

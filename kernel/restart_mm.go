@@ -115,7 +115,7 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 	default:
 		return fmt.Errorf("%w: kind %d of mapping", image.ErrInvalid, s.Kind)
 	}
-	at, err := t.mmap(s.at, length, s.Prot, flags, fd, s.Offset)
+	at, err := t.mmap(s.at, length, r.firstProt(s), flags, fd, s.Offset)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,9 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 	return r.advise(s)
 }
 
-// advise gives a mapping that has been made the flags and the name that it had.
+// advise gives a mapping that has been made the flags, the name and the
+// protection key that it had; the key last, for memory whose key denies access
+// cannot be locked.
 func (r *reborn) advise(s *stagedVMA) error {
 	t := r.leader()
 	length := s.End - s.Start
@@ -151,7 +153,10 @@ func (r *reborn) advise(s *stagedVMA) error {
 			return err
 		}
 	}
-	return r.nameArea(s)
+	if err := r.nameArea(s); err != nil {
+		return err
+	}
+	return r.setKey(s)
 }
 
 // aboutSpeed are flags that a kernel may not know, and a program not notice.
@@ -239,7 +244,7 @@ func (rs *restarter) mapShm(r *reborn, s *stagedVMA) error {
 		return err
 	}
 	s.mapped = true
-	if _, err := t.call(sysMprotect, s.at, length, uint64(s.Prot)); err != nil {
+	if _, err := t.call(sysMprotect, s.at, length, uint64(r.firstProt(s))); err != nil {
 		return err
 	}
 	return r.advise(s)
@@ -404,9 +409,14 @@ func (rs *restarter) commitMemory(r *reborn) error {
 	for id, at := range rs.shms {
 		old = old.add(span{at, at + rs.img.Shm(id).Size})
 	}
-	for _, t := range r.tasks {
-		if err := t.forgetRseq(); err != nil {
-			return err
+	for _, o := range rs.list {
+		if o.rec.MM != r.rec.MM {
+			continue
+		}
+		for _, t := range o.tasks {
+			if err := t.forgetRseq(); err != nil {
+				return err
+			}
 		}
 	}
 	for _, s := range old.without(keep) {

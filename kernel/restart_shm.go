@@ -133,7 +133,7 @@ func (rs *restarter) mapShmFile(r *reborn, s *stagedVMA, m *stagedShm) error {
 			return err
 		}
 	}
-	if _, err := t.mmap(s.at, s.End-s.Start, s.Prot, unix.MAP_SHARED|mapFixedNoReplace, fd, s.Offset); err != nil {
+	if _, err := t.mmap(s.at, s.End-s.Start, r.firstProt(s), unix.MAP_SHARED|mapFixedNoReplace, fd, s.Offset); err != nil {
 		return err
 	}
 	s.mapped = true

@@ -20,8 +20,9 @@ func (rs *restarter) commit() error {
 	// can share a table of descriptors.
 	if err := rs.commitSteps([]commitStep{
 		{"threads", rs.commitThreads},
-		{"memory", rs.commitMemory},
-		{"address space", rs.commitMM},
+		{"memory", ofOwner(rs.commitMemory)},
+		{"protection keys", ofOwner(rs.commitKeys)},
+		{"address space", ofOwner(rs.commitMM)},
 		{"process files", rs.commitProcessFiles},
 		{"directories", rs.commitPlaces},
 	}); err != nil {
@@ -354,8 +355,10 @@ func (rs *restarter) commitCPU(r *reborn) error {
 	if err := rs.commitFilters(r); err != nil {
 		return err
 	}
-	if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
-		return err
+	if rs.lastOfMemory(r) {
+		if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
+			return err
+		}
 	}
 	for i, t := range r.tasks {
 		rec := records[i]

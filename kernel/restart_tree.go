@@ -58,12 +58,8 @@ func (rs *restarter) makeChildren(parent *reborn, list []*image.Process, inherit
 				return err
 			}
 		}
-		// A zombie refers to neither.
-		if rec.Files == maker.rec.Files {
-			flags |= unix.CLONE_FILES
-		}
-		if rec.FS == maker.rec.FS {
-			flags |= unix.CLONE_FS
+		if flags, err = rs.withShared(maker, flags, rec); err != nil {
+			return err
 		}
 		child, err := rs.makeChild(maker, by, flags, rec)
 		if err != nil {
@@ -130,7 +126,7 @@ func (rs *restarter) makeChild(maker *reborn, by *task, flags uint64, rec *image
 		return nil, err
 	}
 	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), space: rs.root.space, old: rs.root.old, insn: maker.insn,
-		exe: -1, cwd: -1, limits: rs.root.limits, madeBy: maker}
+		exe: -1, cwd: -1, limits: rs.root.limits, madeBy: maker, borrowed: flags&unix.CLONE_VM != 0}
 	p.scratch = maker.scratch
 	rs.list = append(rs.list, r)
 	if r.mm != nil {

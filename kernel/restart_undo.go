@@ -34,6 +34,7 @@ func (rs *restarter) undo(cause error) error {
 		rs.undoChanges,
 		func() error { return rs.undoFiles(rs.root) },
 		func() error { return rs.undoMemory(rs.root) },
+		func() error { return rs.root.freeKeys(rs.root.keys) },
 	} {
 		if err := step(); err != nil {
 			return rs.abandon(fmt.Errorf("%v\nand it cannot be undone: %v", cause, err))

@@ -45,6 +45,10 @@ var refusedAreas = []struct{ flag, reason, hint string }{
 // mm saves the address space of a process: its mappings, and where the kernel
 // has been told that things lie in it.
 func (s *saver) mm(p *process, r *image.Process) error {
+	if p.mmOf != nil {
+		r.MM = s.img.Process(last(p.mmOf.status.nstgid)).MM
+		return nil
+	}
 	mm := mmOf(&p.stat)
 	mm.ID = s.newID()
 	r.MM = mm.ID
@@ -67,6 +71,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		return err
 	}
 	mm.Dumpable = uint32(dumpable)
+	if mm.Pkeys, err = p.allocatedKeys(p.leader(), p.areas); err != nil {
+		return err
+	}
 	if err := s.futureLocks(p, mm); err != nil {
 		return err
 	}
@@ -135,10 +142,6 @@ func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
 		}
 	}
 	switch {
-	case a.pkey != 0 && a.prot != unix.PROT_EXEC:
-		// The kernel gives memory that can be executed only a key by itself.
-		s.refuse(p, "mapping", object, fmt.Sprintf("it has protection key %d", a.pkey), "give it key 0 first (pkey_mprotect)")
-		return nil, nil
 	case a.name == "[uprobes]":
 		s.refuse(p, "mapping", object, "the process is probed", "remove the uprobes")
 		return nil, nil

@@ -50,6 +50,10 @@ func (s *saver) fs(p *process, r *image.Process) error {
 
 // sighand saves the signal actions of a process.
 func (s *saver) sighand(p *process, r *image.Process) error {
+	if p.sighandOf != nil {
+		r.Sighand = s.img.Process(last(p.sighandOf.status.nstgid)).Sighand
+		return nil
+	}
 	l := layoutOf(p.leader().abi)
 	h := &image.Sighand{ID: s.newID(), Actions: make([]image.Action, 64)}
 	r.Sighand = h.ID

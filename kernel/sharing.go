@@ -49,9 +49,8 @@ func (s *saver) shared(p *process) error {
 	return s.sharedProcesses(p)
 }
 
-// sharedProcesses finds out what a process shares with others (clone(2)): a
-// table of descriptors or a working directory with its parent, of which it can
-// be made again; all else is refused.
+// sharedProcesses finds out what a process shares with others (clone(2)): with
+// its parent, of which it can be made again; all else is refused.
 func (s *saver) sharedProcesses(p *process) error {
 	parent := s.tree.find(p.status.ppid)
 	if p == s.tree.processes[0] {
@@ -68,7 +67,7 @@ func (s *saver) sharedProcesses(p *process) error {
 			kind int
 			what string
 			with **process
-		}{{kcmpVM, "memory", nil}, {kcmpFiles, "descriptors", &p.filesOf}, {kcmpFS, "working directory", &p.fsOf}, {kcmpSighand, "signal handlers", nil}} {
+		}{{kcmpVM, "memory", &p.mmOf}, {kcmpFiles, "descriptors", &p.filesOf}, {kcmpFS, "working directory", &p.fsOf}, {kcmpSighand, "signal handlers", &p.sighandOf}} {
 			c, err := kcmp(o.leader().tid, p.leader().tid, k.kind, 0, 0)
 			if err != nil {
 				return err
@@ -76,7 +75,7 @@ func (s *saver) sharedProcesses(p *process) error {
 			if c != 0 {
 				continue
 			}
-			if k.with != nil && parent != nil {
+			if parent != nil {
 				if o == parent {
 					*k.with = o
 					continue

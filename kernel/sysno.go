@@ -126,6 +126,9 @@ const (
 	sysVfork
 	sysClone
 	sysRtSigreturn
+	sysPkeyMprotect
+	sysPkeyAlloc
+	sysPkeyFree
 	sysCount
 )
 
@@ -256,6 +259,9 @@ var sysnos = [sysCount]struct {
 	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
 	sysRtSigreturn:       {"rt_sigreturn", [4]int{15, 173, 172, 172}},
 	sysMlockall:          {"mlockall", [4]int{151, 152, 152, 152}},
+	sysPkeyMprotect:      {"pkey_mprotect", [4]int{329, 380, 386, 386}},
+	sysPkeyAlloc:         {"pkey_alloc", [4]int{330, 381, 384, 384}},
+	sysPkeyFree:          {"pkey_free", [4]int{331, 382, 385, 385}},
 }
 
 // String is the name of the call.

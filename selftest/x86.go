@@ -13,6 +13,7 @@ var x86Classes = []*Class{
 	{Name: "avx", Regs: avxRegs, Needs: need{flag: "avx"}},
 	{Name: "avx512", Regs: avx512Regs, Needs: need{flag: "avx512bw"}},
 	{Name: "pkru", Regs: pkruRegs, Needs: need{flag: "ospke", symbol: "X86_INTEL_MEMORY_PROTECTION_KEYS"}},
+	{Name: "pkey", Regs: pkeyRegs, Needs: need{flag: "ospke", symbol: "X86_INTEL_MEMORY_PROTECTION_KEYS"}},
 	{Name: "base", Regs: baseRegs},
 	{Name: "tls", Regs: tlsRegs},
 	{Name: "ldt", Regs: ldtRegs, Lacks: "the kernel has no modify_ldt: CONFIG_MODIFY_LDT_SYSCALL is not set"},
@@ -122,6 +123,32 @@ func avx512Regs(abi regset.ABI, _ func(string) uint64) []Reg {
 func pkruRegs(abi regset.ABI, _ func(string) uint64) []Reg {
 	l := &layout{abi: abi}
 	l.fixed("pkru", 4, 0x9e3779b0, 0x61c8864c)
+	return l.regs
+}
+
+// pkeyRegs lists what targets/x86/pkey.S stores: results of system calls.
+func pkeyRegs(abi regset.ABI, _ func(string) uint64) []Reg {
+	const ok, efault, einval, enomem = 0, -14, -22, -12
+	w := abi.WordSize()
+	l := &layout{abi: abi}
+	result := func(name string, p, q int64) { l.fixed(name, w, uint64(p), uint64(q)) }
+	result("write to memory with key 1", efault, ok)
+	result("write to memory with key 3", ok, efault)
+	result("read of memory that can be executed only", efault, efault)
+	result("write to memory with key 4, which is free", efault, efault)
+	for k := 1; k < 16; k++ {
+		p, q := int64(einval), int64(einval) // not allocated
+		switch k {
+		case 1:
+			p, q = enomem, enomem
+		case 3:
+			p = enomem
+		}
+		result("use of key "+strconv.Itoa(k), p, q)
+	}
+	l.fixed("checksum of memory with key 1", 4,
+		uint64(checksum(abi.Order(), pattern(abi.Order(), 0, 1024, 0))),
+		uint64(checksum(abi.Order(), pattern(abi.Order(), 0, 1024, 0xffffffff))))
 	return l.regs
 }
 

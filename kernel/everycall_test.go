@@ -280,7 +280,7 @@ func (f *failer) calls() int {
 }
 
 // each has a try at each of n calls, or at as many as there is time for.
-func (f *failer) each(n int, try func(at int)) (tried int) {
+func (f *failer) each(n int, most time.Duration, try func(at int)) (tried int) {
 	f.t.Helper()
 	full := os.Getenv(everyCallEnv) != ""
 	stride := 1
@@ -288,7 +288,7 @@ func (f *failer) each(n int, try func(at int)) (tried int) {
 		for stride = 61; n%stride == 0; stride += 2 {
 		}
 	}
-	end := time.Now().Add(12 * time.Second)
+	end := time.Now().Add(most)
 	for i := 0; i < n && (full || time.Now().Before(end) && !f.t.Failed()); i++ {
 		try(i*stride%n + 1)
 		tried++
@@ -322,9 +322,15 @@ func (f *failer) report() (text string, sum tally) {
 // return, dead with an error that says so.
 func TestEveryCallFails(t *testing.T) {
 	f := newFailer(t)
+	f.everyCall(12 * time.Second)
+}
+
+// everyCall has each call fail, or as many as there is time for.
+func (f *failer) everyCall(most time.Duration) {
+	f.t.Helper()
 	n := f.calls()
 	lastUndone, firstKilled := 0, n+1
-	tried := f.each(n, func(at int) {
+	tried := f.each(n, most, func(at int) {
 		switch result := f.try(&failing{first: at, last: at}); {
 		case result == undone && at > lastUndone:
 			lastUndone = at
@@ -332,13 +338,13 @@ func TestEveryCallFails(t *testing.T) {
 			firstKilled = at
 		}
 	})
-	t.Logf("failed %d of %d calls (%s=1: all); the last that was undone was call %d, the first that killed it %d",
+	f.t.Logf("failed %d of %d calls (%s=1: all); the last that was undone was call %d, the first that killed it %d",
 		tried, n, everyCallEnv, lastUndone, firstKilled)
 	text, sum := f.report()
-	t.Log(text)
-	require.NotZero(t, sum.undone)
-	require.NotZero(t, sum.killed)
-	require.Less(t, lastUndone, firstKilled, "the point of no return")
+	f.t.Log(text)
+	require.NotZero(f.t, sum.undone)
+	require.NotZero(f.t, sum.killed)
+	require.Less(f.t, lastUndone, firstKilled, "the point of no return")
 }
 
 // TestUndoFails has all calls fail from one on, so that what was staged cannot
@@ -346,10 +352,19 @@ func TestEveryCallFails(t *testing.T) {
 func TestUndoFails(t *testing.T) {
 	f := newFailer(t)
 	n := f.calls()
-	tried := f.each(n, func(at int) { require.NotEqual(t, succeeded, f.try(&failing{first: at, last: 1 << 30})) })
+	tried := f.each(n, 6*time.Second, func(at int) { require.NotEqual(t, succeeded, f.try(&failing{first: at, last: 1 << 30})) })
 	_, sum := f.report()
 	t.Logf("all calls failed from each of %d of %d calls on: undone %d, killed %d", tried, n, sum.undone, sum.killed)
 	require.NotZero(t, sum.killed)
+}
+
+// TestStubFails is TestEveryCallFails for a caller of another word size than the
+// image: it has to execute a stub, from which there is no way back. So the point
+// of no return comes earlier.
+func TestStubFails(t *testing.T) {
+	kernel.AlwaysStub(true)
+	defer kernel.AlwaysStub(false)
+	newFailer(t).everyCall(6 * time.Second)
 }
 
 // adopting has this program be told of the end of all that come of it, and end

@@ -15,6 +15,9 @@ func FailCalls(fail func(call string) unix.Errno) {
 	}
 }
 
+// AlwaysStub has callers execute a stub, as those of another word size must.
+func AlwaysStub(on bool) { alwaysStub = on }
+
 // ErrKilled is the error of a restart that failed after the point of no return.
 var ErrKilled = errKilled
 

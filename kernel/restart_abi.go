@@ -174,13 +174,22 @@ func (tr *tree) execStub(p *process, kind stubKind) error {
 	if err == nil {
 		err = tr.execFD(p, fd)
 	}
+	if errors.Is(err, errGone) {
+		return fmt.Errorf("%w: %v", errKilled, err)
+	}
 	if err != nil {
-		if errors.Is(err, errGone) {
-			return fmt.Errorf("%w: %v", errKilled, err)
+		e := error(nil)
+		if fd >= 0 {
+			_, e = t.call(sysClose, uint64(fd))
 		}
-		_, e := t.call(sysMunmap, p.scratch, scratchSize)
+		if e == nil {
+			_, e = t.call(sysMunmap, p.scratch, scratchSize)
+		}
 		p.scratch = 0
-		return firstError(err, e)
+		if e != nil {
+			return fmt.Errorf("%w: %v\nand it cannot be undone: %v", errKilled, err, firstError(e, tr.kill()))
+		}
+		return err
 	}
 	p.scratch, p.tasks, p.areas = 0, p.tasks[:1], nil
 	p.mem.close()
@@ -195,12 +204,14 @@ func (tr *tree) execStub(p *process, kind stubKind) error {
 }
 
 // memfd gives a task a file that has the given contents and that execve closes.
-func (t *task) memfd(p *process, contents []byte) (fd uint64, err error) {
+// The descriptor is negative if there is none.
+func (t *task) memfd(p *process, contents []byte) (fd int, err error) {
 	if err := p.mem.write(p.scratch, []byte("cr-stub\x00")); err != nil {
-		return 0, err
+		return -1, err
 	}
-	if fd, err = t.call(sysMemfdCreate, p.scratch, unix.MFD_CLOEXEC); err != nil {
-		return 0, err
+	made, err := t.call(sysMemfdCreate, p.scratch, unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, err
 	}
 	for at := 0; at < len(contents); at += scratchSize {
 		part := contents[at:]
@@ -208,20 +219,25 @@ func (t *task) memfd(p *process, contents []byte) (fd uint64, err error) {
 			part = part[:scratchSize]
 		}
 		if err := p.mem.write(p.scratch, part); err != nil {
-			return 0, err
+			return int(made), err
 		}
-		if _, err := t.call(sysWrite, fd, p.scratch, uint64(len(part))); err != nil {
-			return 0, err
+		if _, err := t.call(sysWrite, made, p.scratch, uint64(len(part))); err != nil {
+			return int(made), err
 		}
 	}
-	return fd, nil
+	return int(made), nil
 }
 
 // execFD makes the leader of a held process execute a file, and waits until it
 // has. The other tasks, which die of it, are reaped, or execve would wait for
 // them.
-func (tr *tree) execFD(p *process, fd uint64) error {
+func (tr *tree) execFD(p *process, fd int) error {
 	t := p.leader()
+	if failCall != nil {
+		if errno := failCall(sysExecveat); errno != 0 {
+			return &CallError{t.tid, sysExecveat.String(), errno}
+		}
+	}
 	l := layoutOf(t.abi)
 	const nameAt, emptyAt, argvAt, envAt = 0, 15, 16, 32
 	b := make([]byte, 64)
@@ -235,7 +251,7 @@ func (tr *tree) execFD(p *process, fd uint64) error {
 		return err
 	}
 	t.arch.SetSyscall(t.abi, regs, t.insn, sysExecveat.number(t.abi),
-		[6]uint64{fd, p.scratch + emptyAt, p.scratch + argvAt, p.scratch + envAt, unix.AT_EMPTY_PATH})
+		[6]uint64{uint64(fd), p.scratch + emptyAt, p.scratch + argvAt, p.scratch + envAt, unix.AT_EMPTY_PATH})
 	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
 		return err
 	}
@@ -269,9 +285,6 @@ func (tr *tree) execFD(p *process, fd uint64) error {
 		return err
 	}
 	if e := t.arch.Result(t.abi, regs); t.abi == before && e < 0 {
-		if _, err := t.call(sysClose, fd); err != nil {
-			return err
-		}
 		return &CallError{t.tid, sysExecveat.String(), unix.Errno(-e)}
 	}
 	return nil

@@ -322,14 +322,16 @@ func (f *failer) report() (text string, sum tally) {
 // return, dead with an error that says so.
 func TestEveryCallFails(t *testing.T) {
 	f := newFailer(t)
-	f.everyCall(12 * time.Second)
+	lastUndone, firstKilled := f.everyCall(12 * time.Second)
+	require.Less(t, lastUndone, firstKilled, "the point of no return")
 }
 
-// everyCall has each call fail, or as many as there is time for.
-func (f *failer) everyCall(most time.Duration) {
+// everyCall has each call fail, or as many as there is time for. It returns the
+// last of those whose failure was undone, and the first that killed the caller.
+func (f *failer) everyCall(most time.Duration) (lastUndone, firstKilled int) {
 	f.t.Helper()
 	n := f.calls()
-	lastUndone, firstKilled := 0, n+1
+	firstKilled = n + 1
 	tried := f.each(n, most, func(at int) {
 		switch result := f.try(&failing{first: at, last: at}); {
 		case result == undone && at > lastUndone:
@@ -344,7 +346,7 @@ func (f *failer) everyCall(most time.Duration) {
 	f.t.Log(text)
 	require.NotZero(f.t, sum.undone)
 	require.NotZero(f.t, sum.killed)
-	require.Less(f.t, lastUndone, firstKilled, "the point of no return")
+	return lastUndone, firstKilled
 }
 
 // TestUndoFails has all calls fail from one on, so that what was staged cannot
@@ -359,8 +361,8 @@ func TestUndoFails(t *testing.T) {
 }
 
 // TestStubFails is TestEveryCallFails for a caller of another word size than the
-// image: it has to execute a stub, from which there is no way back. So the point
-// of no return comes earlier.
+// image: it has to execute a stub, from which there is no way back. Before it does
+// it stages files and undoes that again, which must not fail.
 func TestStubFails(t *testing.T) {
 	kernel.AlwaysStub(true)
 	defer kernel.AlwaysStub(false)

@@ -82,7 +82,7 @@ func (n *notes) all() error {
 			n.add(ownerCore, ntAUXV, mm.Auxv)
 			n.add(ownerCore, ntFILE, n.files(mm))
 		}
-		for _, set := range s.Sets {
+		for _, set := range append(x86.FPForDebuggers(s), s.Sets...) {
 			owner := ownerOurs
 			switch {
 			case set.Note == regset.PRSTATUS:
@@ -142,7 +142,7 @@ func (n *notes) prstatus(t *image.Task, s *regset.State, info []byte) ([]byte, e
 	}
 	e.buf = append(e.buf, regs...)
 	valid := uint32(0)
-	if s.Find(regset.PRFPREG) != nil {
+	if s.Find(regset.PRFPREG) != nil || s.Find(regset.X86_XSTATE) != nil {
 		valid = 1
 	}
 	e.u32(valid)

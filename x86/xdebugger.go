@@ -31,3 +31,20 @@ func XStateForDebuggers(s *regset.State) []byte {
 	}
 	return out
 }
+
+// FPForDebuggers are the older sets of what NT_X86_XSTATE holds, as they are in
+// the kernel's core files beside it: for tools that know nothing else. There are
+// none if the state has them itself.
+func FPForDebuggers(s *regset.State) []regset.Set {
+	data := s.Find(regset.X86_XSTATE)
+	if s.ABI.IsPPC() || len(data) < fxSize || s.Find(regset.PRFPREG) != nil {
+		return nil
+	}
+	// What follows the registers in FXSAVE's area is software's; the kernel
+	// clears it here (copy_xstate_to_uabi_buf).
+	fx := append(append([]byte(nil), data[:fxEnd]...), make([]byte, fxSize-fxEnd)...)
+	if s.ABI == regset.X86_64 {
+		return []regset.Set{{Note: regset.PRFPREG, Data: fx}}
+	}
+	return []regset.Set{{Note: regset.PRFPREG, Data: fsaveOfFX(fx)}, {Note: regset.PRXFPREG, Data: fx}}
+}

@@ -48,3 +48,27 @@ func TestXStateForDebuggers(t *testing.T) {
 	s.Put(regset.X86_XSTATE, short)
 	require.Equal(t, short, XStateForDebuggers(s), "it does not have what it says")
 }
+
+func TestFPForDebuggers(t *testing.T) {
+	area := xarea(t, layoutIntel, 7)
+	want := append(append([]byte(nil), area[:fxEnd]...), make([]byte, fxSize-fxEnd)...)
+	s := &regset.State{ABI: regset.X86_64}
+	require.Empty(t, FPForDebuggers(s))
+	s.Put(regset.X86_XSTATE, area)
+	require.Equal(t, []regset.Set{{Note: regset.PRFPREG, Data: want}}, FPForDebuggers(s))
+
+	s = &regset.State{ABI: regset.I386}
+	s.Put(regset.X86_XSTATE, area)
+	sets := FPForDebuggers(s)
+	require.Len(t, sets, 2)
+	require.Equal(t, regset.PRFPREG, sets[0].Note)
+	require.Len(t, sets[0].Data, fsaveSize)
+	require.Equal(t, area[fxFCW:fxFCW+2], sets[0].Data[fsFCW:fsFCW+2])
+	for i := 0; i < 8; i++ {
+		require.Equal(t, area[fxST+i*fxSTSpace:][:stSize], sets[0].Data[fsST+i*stSize:][:stSize])
+	}
+	require.Equal(t, regset.Set{Note: regset.PRXFPREG, Data: want}, sets[1])
+
+	s.Put(regset.PRFPREG, sets[0].Data)
+	require.Empty(t, FPForDebuggers(s), "the state has it")
+}

@@ -9,7 +9,7 @@ import (
 // that are mapped and not in the image show as dots, others not at all.
 func (t *text) hexdump(d *dump) {
 	const width = 16
-	last, starred := "", false
+	last, starred, shown := "", false, false
 	for at := 0; at < len(d.data); {
 		addr := d.start + uint64(at)
 		n := width - int(addr%width)
@@ -27,8 +27,12 @@ func (t *text) hexdump(d *dump) {
 		}
 		last, starred = line, false
 		if line != "" {
+			shown = true
 			t.printf("%s  %s\n", t.dim(fmt.Sprintf("%016x", addr&^(width-1))), line)
 		}
+	}
+	if !shown {
+		t.printf("nothing is mapped there\n")
 	}
 }
 

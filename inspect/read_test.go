@@ -100,7 +100,7 @@ func TestHexdump(t *testing.T) {
 			"0000000020001000  63 6a 71 78                                       |cjqx            |\n"},
 		{"vdso", imagetest.Vdso, 4, "" +
 			"0000000030000000  4d 54 5b 62                                       |MT[b            |\n"},
-		{"nothing there", 0x50000000, 64, ""},
+		{"nothing there", 0x50000000, 64, "nothing is mapped there\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := text(t, regset.X86_64, inspect.Options{HexAddr: c.addr, HexLen: c.size}, inspect.Style{})

@@ -30,7 +30,7 @@ func compile(t *testing.T, dir, abi, name string) string {
 	path := filepath.Join(dir, name+"-"+abi)
 	gcc, err := exec.LookPath(compilers[abi])
 	require.NoError(t, err, "run scripts/setup test")
-	out, err := exec.Command(gcc, "-Wall", "-O2", "-static", "-pthread", "-o", path, filepath.Join("testdata", name+".c")).CombinedOutput()
+	out, err := exec.Command(gcc, "-Wall", "-O2", "-g", "-static", "-pthread", "-o", path, filepath.Join("testdata", name+".c")).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return path
 }

@@ -26,3 +26,11 @@ func TestInfoHTML(t *testing.T) {
 		require.Contains(t, said, "exclude each other")
 	}
 }
+
+func TestInfoHexdumpUnmapped(t *testing.T) {
+	cr, _ := programs(t)
+	_, image := checkpointed(t, cr)
+	out, said, w := run(t, cr, "info", "--hexdump", "0x10,64", image)
+	require.Zero(t, w.ExitStatus(), said)
+	require.Equal(t, "nothing is mapped there\n", out)
+}

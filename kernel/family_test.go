@@ -1,9 +1,13 @@
 package kernel_test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -184,11 +188,52 @@ def ended(n):
     return sorted(os.waitpid(-1, 0)[0] for i in range(n))
 `
 
+// inherit makes orphans of programs children of this one for a test, which waits
+// for them so that their pids are free.
+func inherit(t *testing.T) {
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
+}
+
+// TestIntoShared restarts a program with children that share its memory in a
+// caller, which has memory and a thread of its own.
+func TestIntoShared(t *testing.T) {
+	needs(t, "CAP_CHECKPOINT_RESTORE", unix.CAP_CHECKPOINT_RESTORE)
+	inherit(t)
+	p := start(t, cloneScript+`
+p, q = clone(0x900), clone(0x100)
+ready()
+same((kcmp(p, 1), kcmp(p, 4), kcmp(q, 1), kcmp(q, 4)), (True, True, True, False))
+wake(q); wake(p); print("ok")
+`)
+	group := below(t, p.pid)
+	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	for _, pid := range group {
+		// The checkpoint, their tracer, may have done so.
+		if _, err := unix.Wait4(pid, nil, unix.WALL, nil); err != nil {
+			require.ErrorIs(t, err, unix.ECHILD)
+		}
+	}
+	q := start(t, `
+import threading
+threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+print("ready", flush=True)
+libc.pause()
+`)
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", q.pid))
+		return err == nil && strings.HasPrefix(string(b), fmt.Sprint(unix.SYS_PAUSE, " "))
+	}, 30*time.Second, time.Millisecond, "it is not in its call")
+	_, err := kernel.RestartInto(q.pid, bytes.NewReader(image), kernel.RestartOptions{KeepPIDs: true})
+	require.NoError(t, err)
+	q.finish()
+}
+
 // TestDaemon takes a program whose group and session leader, its parent, has
 // ended (daemon(3)) through a checkpoint.
 func TestDaemon(t *testing.T) {
-	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
+	inherit(t)
 	p := start(t, `
 os.setsid()
 if os.fork(): os._exit(0)

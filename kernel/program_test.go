@@ -137,6 +137,7 @@ func (w *waiter) end() {
 	}
 	unix.Close(w.pidfd)
 	_ = unix.Munmap(w.shared)
+	_ = os.RemoveAll(w.dir)
 }
 
 // await waits until the program is in its call for the n-th time.

@@ -158,6 +158,9 @@ func readRegisters(t *testing.T, gdb, dir string, abi regset.ABI, class string) 
 		} else {
 			got = fromGDB(t, said)
 		}
+		if strings.HasSuffix(h.Name, "flags") {
+			got.SetBit(got, 16, 0) // RF, which an interrupt sets and PUSHF does not show
+		}
 		if h.Mask != nil {
 			mask := new(big.Int).SetBytes(h.Mask)
 			want.And(want, mask)

@@ -137,6 +137,7 @@ func TestFishCompletion(t *testing.T) {
 	} {
 		cmd := exec.Command(fish, "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, script, line)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+		cmd.Dir = t.TempDir() // it completes names of files, too
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		var got []string

@@ -287,7 +287,7 @@ func TestRunStatus(t *testing.T) {
 func TestRunInherits(t *testing.T) {
 	cr, _ := programs(t)
 	state := func(prefix string) string {
-		script := prefix + ` sh -c 'ls /proc/$$/fd; ulimit -n; cat <&7; grep -E "^(Sig(Blk|Ign)|Umask|Cap)" /proc/$$/status; echo "$PWD $X"; ls -l /proc/$$/fd/7 | sed "s/.*->//"' 7</etc/hostname`
+		script := prefix + ` sh -c 'ls /proc/$$/fd; ulimit -n; cat <&7; grep -E "^(Sig(Blk|Ign)|Umask|Cap)" /proc/self/status; echo "$PWD $X"; ls -l /proc/$$/fd/7 | sed "s/.*->//"' 7</etc/hostname`
 		out, said, w := run(t, "/bin/sh", "-c", "trap '' INT HUP; umask 027; ulimit -Sn 500; X=1; export X; "+script)
 		require.Equal(t, 0, w.ExitStatus(), "said %q", said)
 		return out

@@ -22,6 +22,7 @@ var shorter = []struct {
 	by string
 }{
 	{regexp.MustCompile(` at 0x[0-9a-f]+-0x[0-9a-f]+`), " too high"},
+	{regexp.MustCompile(`^CONFIG_\w+ is not set \(so says [^)]*\): `), ""},
 	{regexp.MustCompile(`^AT_HWCAP2? 0x[0-9a-f]+ has no `), "the CPU has no "},
 	{regexp.MustCompile(`^/proc/cpuinfo has no flag `), "the CPU, or the kernel, has no "},
 }

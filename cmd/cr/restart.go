@@ -175,7 +175,12 @@ func (r *restarting) foreground(in io.Reader) (int, error) {
 	}
 	t := openTerminal()
 	defer t.takeBack()
-	made, err := r.launch(in, t.give)
+	// Before it runs: from then on they are for the program. Until then they end cr.
+	signals := make(chan os.Signal, 16)
+	made, err := r.launch(in, func(made *kernel.Restarted) error {
+		signal.Notify(signals, append(notIgnored(passedOn), unix.SIGCONT)...)
+		return t.give(made)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -184,8 +189,6 @@ func (r *restarting) foreground(in io.Reader) (int, error) {
 			f.Close()
 		}
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, append(notIgnored(passedOn), unix.SIGCONT)...)
 	go func() {
 		for s := range signals {
 			sig := s.(syscall.Signal)

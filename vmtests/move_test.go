@@ -37,11 +37,11 @@ var moves = []struct{ from, to, refused, dies string }{
 	{"ppc64le-power9", "ppc64le-power10", "", ""},
 	{"ppc64le-power10", "ppc64le-power8", "^dexcr-", ""},
 	{"ppc64le-power9", "ppc64-power9", ".", ""},
-	{"x86_64-max", "x86_64-nehalem", "^(avx|avx512|pkru)-", ""},
-	{"x86_64-max", "x86_64-qemu64", "^(avx|avx512|pkru)-", ""},
+	{"x86_64-max", "x86_64-nehalem", "^(avx|avx512|pkru|pkey)-", ""},
+	{"x86_64-max", "x86_64-qemu64", "^(avx|avx512|pkru|pkey)-", ""},
 	{"x86_64-qemu64", "x86_64-max", "", ""},
 	{"i386-max", "x86_64-max", "", ""},
-	{"i386-max", "i386-qemu32", "^(avx|avx512|pkru)-", ""},
+	{"i386-max", "i386-qemu32", "^(avx|avx512|pkru|pkey)-", ""},
 	{"i386-qemu32", "i386-max", "", ""},
 	{"x86_64-max", "i386-max", ".", ""}, // 64 bit, or in the fourth gigabyte
 }

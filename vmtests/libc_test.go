@@ -3,13 +3,11 @@ package vmtests
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,60 +144,6 @@ func TestClock(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestThereAndBack takes a 32-bit program of a 32-bit kernel to a 64-bit one,
-// and saves it there for the way back. Its second image has the first kernel's
-// vdso, changed to lead to the second's.
-func TestThereAndBack(t *testing.T) {
-	t.Parallel()
-	guests := &fleet{root: t}
-	for _, m := range []struct{ home, away, abi string }{
-		{"ppc32-7447", "ppc64-power8", "ppc"},
-		{"i386-max", "x86_64-max", "i386"},
-	} {
-		t.Run(m.home+" to "+m.away+" and back, "+m.abi, func(t *testing.T) {
-			home, away := guests.get(t, m.home), guests.get(t, m.away)
-			dir := "back-" + m.abi
-			require.NoError(t, os.MkdirAll(filepath.Join(home.dir, dir), 0o755))
-			program := compile(t, filepath.Join(home.dir, dir), m.abi, "clock")
-			j := startJob(t, home, dir, home.see(t, program), path.Join(agent.Dir, dir, "stop"), "0")
-			first := j.checkpoints(j.line(), 1)[0]
-			j.finish()
-
-			home.lend(t, away, dir)
-			r := startJob(t, away, dir, "cr", "restart", "--name", dir, path.Join(agent.Dir, dir, first))
-			out, said, status := away.try(t, "cr", "checkpoint", "--kill", "-o", path.Join(agent.Dir, dir, "second"), away.running(t, dir))
-			require.Zero(t, status, "%s%s", out, said)
-			require.Error(t, <-r.end, "it was killed")
-
-			away.lend(t, home, dir)
-			r = startJob(t, home, dir, "cr", "restart", path.Join(agent.Dir, dir, "second"))
-			time.Sleep(time.Second)
-			r.finish()
-		})
-	}
-}
-
-// running waits until what was restarted under a name runs, and gives its pid.
-func (m *member) running(t *testing.T, name string) string {
-	t.Helper()
-	for began := time.Now(); time.Since(began) < *idleFlag; time.Sleep(100 * time.Millisecond) {
-		out, said, status := m.try(t, "cr", "ps", "--json")
-		require.Zero(t, status, said)
-		var list []struct {
-			Name, State string
-			PID         int
-		}
-		require.NoError(t, json.Unmarshal([]byte(out), &list))
-		for _, r := range list {
-			if r.Name == name && r.State == "running" {
-				return strconv.Itoa(r.PID)
-			}
-		}
-	}
-	t.Fatalf("%s does not run", name)
-	return ""
 }
 
 // TestHWCAP is that programs which choose code by AT_HWCAP stay movable when

@@ -62,7 +62,7 @@ func (f *families) of(abi string) *table {
 }
 
 // whole are the tests whose subtests are lines of a table of their own.
-var whole = []string{"TestWordSize", "TestClock", "TestThereAndBack", "TestHWCAP", "TestPrograms"}
+var whole = []string{"TestWordSize", "TestClock", "TestHWCAP", "TestPrograms"}
 
 // sorted are all results, by kind of test.
 type sorted struct {

@@ -25,13 +25,12 @@ static void tick(int sig)
 	now(CLOCK_MONOTONIC);
 }
 
-/* Another machine has been up for another time, so the clocks may go back: at
- * most twice each, there and back. */
+/* Another machine has been up for another time, so a clock may go back once. */
 static void check(const char *what, long long *last, long long now)
 {
 	static int back;
 
-	if (now <= 0 || (now < *last && back++ > 3)) {
+	if (now <= 0 || (now < *last && back++ > 1)) {
 		printf("%s was %lld, is %lld\n", what, *last, now);
 		exit(1);
 	}

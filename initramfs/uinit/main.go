@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"cr/initramfs/agent"
 )
@@ -34,6 +35,8 @@ func main() {
 	if err := run(cmdline); err != nil {
 		warn(err)
 	}
+	// What the console's driver still holds is lost when the power goes.
+	time.Sleep(200 * time.Millisecond)
 	off(cmdline["cr.off"])
 }
 

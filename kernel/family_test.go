@@ -206,7 +206,7 @@ ready()
 same((kcmp(p, 1), kcmp(p, 4), kcmp(q, 1), kcmp(q, 4)), (True, True, True, False))
 wake(q); wake(p); print("ok")
 `)
-	group := below(t, p.pid)
+	group := descendants(p.pid)[1:]
 	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
 	_, _ = p.end()
 	for _, pid := range group {

@@ -72,7 +72,7 @@ func start(t *testing.T, script string, args ...string) *program {
 		if c.ProcessState != nil {
 			return // its pid may be another's by now
 		}
-		for _, pid := range below(t, p.pid) {
+		for _, pid := range descendants(p.pid)[1:] {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		_ = c.Process.Kill()

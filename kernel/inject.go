@@ -35,15 +35,24 @@ const allSignals = ^uint64(0)
 // being made; 0 lets it be made.
 var failCall func(nr sysno) unix.Errno
 
+// failed is the error of a call that a test makes fail, or nil.
+func (t *task) failed(nr sysno) error {
+	if failCall == nil {
+		return nil
+	}
+	if errno := failCall(nr); errno != 0 {
+		return &CallError{t.tid, nr.String(), errno}
+	}
+	return nil
+}
+
 // call makes a stopped task make a system call, and returns its result. The
 // task's registers are lost: whoever lets the task run on writes them first.
 // Signals must be blocked in the task. A result that is an errno is a
 // *CallError.
 func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
-	if failCall != nil {
-		if errno := failCall(nr); errno != 0 {
-			return 0, &CallError{t.tid, nr.String(), errno}
-		}
+	if err := t.failed(nr); err != nil {
+		return 0, err
 	}
 	number := nr.number(t.abi)
 	if number < 0 {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cr/image"
+	"cr/regset"
 )
 
 // Protection keys (pkeys(7)) have three parts: the rights that each task gives
@@ -30,7 +31,11 @@ func (p *process) allocatedKeys(t *task, areas []area) (uint32, error) {
 		at = a.end
 	}
 	keys, pageSize := uint32(0), uint64(os.Getpagesize())
-	for k := uint64(0); k < maxKeys; k++ {
+	most := uint64(maxKeys)
+	if t.abi.Machine == regset.EM386 || t.abi.Machine == regset.EMX86_64 {
+		most = 16
+	}
+	for k := uint64(0); k < most; k++ {
 		_, err := t.call(sysPkeyMprotect, at, pageSize, unix.PROT_READ, k)
 		switch {
 		case errors.Is(err, unix.ENOMEM):

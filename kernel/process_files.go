@@ -135,7 +135,7 @@ func (rs *restarter) tryOOMScore(r *reborn) error {
 		err := r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
 		lowered = !refusedByKernel(err)
 		return err
-	}, func() error { return nil }, func() error {
+	}, nil, func() error {
 		if !lowered {
 			return nil
 		}

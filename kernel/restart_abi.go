@@ -96,9 +96,9 @@ func elfV1(pid int, abi regset.ABI) (bool, error) {
 }
 
 // changeKind makes a held process of another word size, or ELF ABI, than the
-// image's root one that can become it: ptrace cannot change that, execve can. The process executes
-// a stub of the right kind, and a restarter for it is returned that reads the
-// image once more.
+// image's root one that can become it: ptrace cannot change that, execve can. The
+// process executes a stub of the right kind, and a restarter for it is returned
+// that reads the image once more.
 //
 // There is no way back from execve. So all of the image is read before, and
 // what depends on the process is tried in it and undone. An error that is
@@ -233,10 +233,8 @@ func (t *task) memfd(p *process, contents []byte) (fd int, err error) {
 // them.
 func (tr *tree) execFD(p *process, fd int) error {
 	t := p.leader()
-	if failCall != nil {
-		if errno := failCall(sysExecveat); errno != 0 {
-			return &CallError{t.tid, sysExecveat.String(), errno}
-		}
+	if err := t.failed(sysExecveat); err != nil {
+		return err
 	}
 	l := layoutOf(t.abi)
 	const nameAt, emptyAt, argvAt, envAt = 0, 15, 16, 32

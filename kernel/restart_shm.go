@@ -98,7 +98,7 @@ func (rs *restarter) makeUnlinked(dir string) (int, error) {
 	err = rs.forNow(func() error {
 		fd, err = rs.root.openPathMode(name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 		return err
-	}, func() error { return nil }, func() error {
+	}, nil, func() error {
 		if fd == 0 {
 			return nil // it was not made
 		}

@@ -8,11 +8,12 @@ import (
 )
 
 // forNow does something while something of the root process is changed: back
-// puts it back, at once or, if that fails too, when the restart is undone.
+// puts it back, at once or, if that fails too, when the restart is undone. do may
+// be nil.
 func (rs *restarter) forNow(change, do, back func() error) error {
 	rs.backs = append(rs.backs, back)
 	err := change()
-	if err == nil {
+	if err == nil && do != nil {
 		err = do()
 	}
 	e := back()

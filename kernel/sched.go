@@ -191,7 +191,7 @@ func (rs *restarter) trySched(r *reborn) error {
 			err := r.setSched(t, &s)
 			set = err == nil
 			return err
-		}, func() error { return nil }, func() error {
+		}, nil, func() error {
 			if !set {
 				return nil
 			}

@@ -3,8 +3,6 @@ package kernel_test
 import (
 	"errors"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -13,26 +11,6 @@ import (
 
 	"cr/kernel"
 )
-
-// below lists the descendants of a process, parents first.
-func below(t *testing.T, pid int) []int {
-	t.Helper()
-	files, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
-	require.NoError(t, err)
-	var all []int
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has gone
-		}
-		for _, f := range strings.Fields(string(b)) {
-			child, err := strconv.Atoi(f)
-			require.NoError(t, err)
-			all = append(append(all, child), below(t, child)...)
-		}
-	}
-	return all
-}
 
 // family is a program of three processes, one with two threads.
 const family = `
@@ -55,7 +33,7 @@ func TestAllUpOrNone(t *testing.T) {
 	p := start(t, family)
 	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
 	_, _ = p.end()
-	before := below(t, os.Getpid())
+	before := descendants(os.Getpid())
 	for _, how := range []kernel.PIDs{kernel.NamespacePIDs, kernel.FreshPIDs} {
 		killed := 0
 		_, err := tryRestart(t, image, func(o *kernel.LaunchOptions) {
@@ -68,7 +46,7 @@ func TestAllUpOrNone(t *testing.T) {
 				for _, pid := range before {
 					old[pid] = true
 				}
-				for _, pid := range below(t, os.Getpid()) {
+				for _, pid := range descendants(os.Getpid()) {
 					if !old[pid] {
 						killed = pid // the last one
 					}
@@ -84,7 +62,7 @@ func TestAllUpOrNone(t *testing.T) {
 		require.Error(t, err)
 		require.Regexp(t, `process \d+ did not come up`, err.Error())
 		t.Log(err)
-		require.Subset(t, before, below(t, os.Getpid()))
+		require.Subset(t, before, descendants(os.Getpid()))
 	}
 }
 
@@ -94,19 +72,19 @@ func TestReady(t *testing.T) {
 	p := start(t, family)
 	image := p.checkpoint(kernel.CheckpointOptions{Kill: true})
 	_, _ = p.end()
-	before := below(t, os.Getpid())
+	before := descendants(os.Getpid())
 	refused := errors.New("refused")
 	for _, how := range []kernel.PIDs{kernel.NamespacePIDs, kernel.FreshPIDs} {
 		_, err := tryRestart(t, image, func(o *kernel.LaunchOptions) {
 			o.PIDs = how
 			o.Ready = func(m *kernel.Restarted) error {
 				require.Equal(t, 5, m.Tasks)
-				require.Len(t, below(t, m.PID), 2)
+				require.Len(t, descendants(m.PID)[1:], 2)
 				return refused
 			}
 		})
 		require.ErrorIs(t, err, refused)
-		require.Subset(t, before, below(t, os.Getpid()))
+		require.Subset(t, before, descendants(os.Getpid()))
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"cr/internal/checkout"
 )
 
 // cr is the utility that the tests use.
@@ -38,11 +40,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		// Servers, and one that scripts/setup has unpacked.
-		cache := os.Getenv("CR_CACHE")
-		if cache == "" {
-			cache = filepath.Join(os.Getenv("HOME"), ".cache", "cr")
+		programs, err := checkout.Cache("programs")
+		if err != nil {
+			panic(err)
 		}
-		path := os.Getenv("PATH") + ":/usr/sbin:" + filepath.Join(cache, "programs/usr/sbin")
+		path := os.Getenv("PATH") + ":/usr/sbin:" + filepath.Join(programs, "usr/sbin")
 		if err := os.Setenv("PATH", path); err != nil {
 			panic(err)
 		}

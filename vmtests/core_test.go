@@ -99,6 +99,9 @@ func debug(t *testing.T, gdb, program, core string, commands []string) string {
 	return string(out)
 }
 
+// noteLine is how readelf shows a note, by name or by number.
+var noteLine = regexp.MustCompile(`^  (?:CORE|LINUX) +0x[0-9a-f]+\s+(?:Unknown note type: \()?(NT_\w+|0x\w+)`)
+
 // readNotes checks the notes with readelf, which names those that it knows, and
 // returns the contents that it shows of those that it does not take apart.
 func readNotes(t *testing.T, core string) map[string][][]byte {
@@ -112,7 +115,7 @@ func readNotes(t *testing.T, core string) map[string][][]byte {
 	require.Empty(t, said.String())
 	notes := make(map[string][][]byte)
 	for _, line := range strings.Split(string(out), "\n") {
-		f := regexp.MustCompile(`^  (?:CORE|LINUX) +0x[0-9a-f]+\s+(?:Unknown note type: \()?(NT_\w+|0x\w+)`).FindStringSubmatch(line)
+		f := noteLine.FindStringSubmatch(line)
 		if f == nil {
 			continue
 		}
@@ -137,9 +140,10 @@ func readRegisters(t *testing.T, gdb, dir string, abi regset.ABI, class string) 
 	core, m := makeCore(t, filepath.Join(dir, abi.String(), class+".external", "image"))
 	held, err := cases.Loaded(dir, abi, class)
 	require.NoError(t, err)
+	notes := readNotes(t, core)
 	commands := []string{"backtrace 1", "x/s *(char **)&path", "info threads"}
 	if class == "spe" {
-		held = splitSPE(t, core, held)
+		held = splitSPE(t, notes, held)
 	}
 	for i := range held {
 		commands = append(commands, fmt.Sprintf(`echo \nREG %d:`, i), inGDB(held[i].Name))
@@ -148,7 +152,6 @@ func readRegisters(t *testing.T, gdb, dir string, abi regset.ABI, class string) 
 	require.Regexp(t, `(?m)^#0 .*\bspin \(\)`, out)
 	require.Contains(t, out, "/"+class+".external/file\"\n", "argv[2], by the pointer that the program keeps")
 	require.Regexp(t, fmt.Sprintf(`(?m)^\* 1 .*\b%d\b`, m.Header.Root), out)
-	notes := readNotes(t, core)
 	for i, h := range held {
 		_, said, _ := strings.Cut(out, fmt.Sprintf("\nREG %d:", i))
 		said, _, _ = strings.Cut(said, "\nREG")
@@ -174,16 +177,12 @@ func readRegisters(t *testing.T, gdb, dir string, abi regset.ABI, class string) 
 }
 
 // splitSPE compares what is in a note that gdb does not read, the upper halves of
-// the registers, the accumulator and SPEFSCR, with what readelf prints of it. The
-// lower halves are left: general registers.
-func splitSPE(t *testing.T, core string, held []cases.Held) (lower []cases.Held) {
+// the registers, the accumulator and SPEFSCR. The lower halves are left: general
+// registers.
+func splitSPE(t *testing.T, notes map[string][][]byte, held []cases.Held) (lower []cases.Held) {
 	t.Helper()
-	out, err := exec.Command("readelf", "-nW", core).Output()
-	require.NoError(t, err)
-	// Unknown to readelf, NT_PPC_SPE is printed as it is.
-	note := regexp.MustCompile(`LINUX +0x0000008c.*\(0x00000101\)\s+description data: ([0-9a-f ]+)`).FindSubmatch(out)
-	require.NotNil(t, note, "%s", out)
-	digits := strings.Replace(string(note[1]), " ", "", -1)
+	spe := notes["0x00000101"] // NT_PPC_SPE, which readelf does not know
+	require.Len(t, spe, 1)
 	want := ""
 	for _, h := range held {
 		if n, ok := strings.CutPrefix(h.Name, "evr"); ok {
@@ -194,7 +193,7 @@ func splitSPE(t *testing.T, core string, held []cases.Held) (lower []cases.Held)
 		}
 	}
 	require.Len(t, lower, 32)
-	require.Equal(t, want, digits)
+	require.Equal(t, want, hex.EncodeToString(spe[0]))
 	return lower
 }
 
@@ -251,13 +250,7 @@ func readThreads(t *testing.T, gdb string, g *member, abi regset.ABI) {
 	require.NoError(t, os.MkdirAll(filepath.Join(g.dir, dir), 0o755))
 	program := compile(t, filepath.Join(g.dir, dir), abi.String(), "deep")
 	j := startJob(t, g, dir, g.see(t, program))
-	pid := j.line()
-	require.Regexp(t, `^\d+$`, pid, "%s", &j.said)
-	rest := j.rest()
-	file := path.Join(agent.Dir, dir, "image")
-	out, said, status := g.try(t, "cr", "checkpoint", "--kill", "-o", file, pid)
-	require.Zero(t, status, "%s%s", out, said)
-	rest()
+	j.save()
 	<-j.end
 	compareThreads(t, gdb, program, filepath.Join(g.dir, dir, "image"))
 }

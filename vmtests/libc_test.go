@@ -55,11 +55,17 @@ func (j *job) line() string {
 		}
 		line <- strings.TrimSpace(s)
 	}()
+	return j.await(line, "says nothing")
+}
+
+// await waits for text from a job's output.
+func (j *job) await(text <-chan string, otherwise string) string {
+	j.t.Helper()
 	select {
-	case s := <-line:
+	case s := <-text:
 		return s
 	case <-time.After(*idleFlag):
-		j.t.Fatalf("%s says nothing", j.guest.Guest.Name)
+		j.t.Fatalf("%s %s", j.guest.Guest.Name, otherwise)
 		return ""
 	}
 }
@@ -78,14 +84,21 @@ func (j *job) rest() func() string {
 	}()
 	return func() string {
 		j.t.Helper()
-		select {
-		case s := <-text:
-			return s
-		case <-time.After(*idleFlag):
-			j.t.Fatalf("%s does not end", j.guest.Guest.Name)
-			return ""
-		}
+		return j.await(text, "does not end")
 	}
+}
+
+// save checkpoints and kills a job whose first line is the pid of its program.
+// It returns the image's path in the guest, and what the job has written since.
+func (j *job) save() (image, said string) {
+	j.t.Helper()
+	pid := j.line()
+	require.Regexp(j.t, `^\d+$`, pid, "%s", &j.said)
+	rest := j.rest()
+	image = path.Join(agent.Dir, j.dir, "image")
+	out, complaint, status := j.guest.try(j.t, "cr", "checkpoint", "--kill", "-o", image, pid)
+	require.Zero(j.t, status, "%s%s", out, complaint)
+	return image, rest()
 }
 
 // finish makes the file that ends a job, and waits for it to end well.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cr/initramfs/agent"
+	"cr/internal/checkout"
 )
 
 // compilers are the C compilers for programs of an ABI.
@@ -38,13 +39,9 @@ func compile(t *testing.T, dir, abi, name string) string {
 // busybox is Debian's for an architecture, where scripts/setup has put it.
 func busybox(t *testing.T, arch string) string {
 	t.Helper()
-	cache := os.Getenv("CR_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		require.NoError(t, err)
-		cache = filepath.Join(home, ".cache/cr")
-	}
-	file := filepath.Join(cache, "programs", "busybox-"+arch)
+	programs, err := checkout.Cache("programs")
+	require.NoError(t, err)
+	file := filepath.Join(programs, "busybox-"+arch)
 	require.FileExists(t, file, "run scripts/setup test")
 	return file
 }
@@ -110,13 +107,7 @@ echo done
 	goOn := filepath.Join(m.dir, dir, "go")
 	require.NoError(t, os.WriteFile(file, []byte(fmt.Sprintf(script, program, m.see(t, goOn))), 0o644))
 	j := startJob(t, m, dir, append(shell, m.see(t, file))...)
-	pid := j.line()
-	require.Regexp(t, `^\d+$`, pid, "%s", &j.said)
-	rest := j.rest()
-	image := path.Join(agent.Dir, dir, "image")
-	out, said, status := m.try(t, "cr", "checkpoint", "--kill", "-o", image, pid)
-	require.Zero(t, status, "%s%s", out, said)
-	before := rest()
+	image, before := j.save()
 
 	require.NoError(t, os.WriteFile(goOn, nil, 0o644))
 	r := startJob(t, m, dir, "cr", "restart", image)

@@ -61,6 +61,11 @@ func (f *families) of(abi string) *table {
 	return &f.x86
 }
 
+func (f *families) write(w io.Writer) {
+	f.powerpc.write(w)
+	f.x86.write(w)
+}
+
 // whole are the tests whose subtests are lines of a table of their own.
 var whole = []string{"TestWordSize", "TestClock", "TestHWCAP", "TestPrograms"}
 
@@ -93,19 +98,16 @@ func sort(all *results) *sorted {
 
 // writeMachines writes the tables of machines by themselves.
 func writeMachines(w io.Writer, all *results) {
-	s := sort(all)
-	s.same.powerpc.write(w)
-	s.same.x86.write(w)
+	sort(all).same.write(w)
 }
 
 // writeAll writes all tables.
 func writeAll(w io.Writer, all *results) {
 	fmt.Fprint(w, "\n#### The same machine\n")
-	writeMachines(w, all)
 	s := sort(all)
+	s.same.write(w)
 	fmt.Fprint(w, "\n#### Another machine\n")
-	s.other.powerpc.write(w)
-	s.other.x86.write(w)
+	s.other.write(w)
 	if len(s.rest) == 0 {
 		return
 	}

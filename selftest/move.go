@@ -37,12 +37,7 @@ func moveDir(dir string, abi regset.ABI, class, mode string) string {
 // saveCases are the tests of registers that end with a checkpoint.
 func (r *run) saveCases(abi regset.ABI) []Case {
 	return r.moveCases(abi, func(t *T, c *Class, mode string) {
-		if reason := t.run.lacks(c.Needs); reason != "" {
-			t.Skipf("%s", reason)
-		}
-		dir := moveDir(r.Save, abi, c.Name, mode)
-		t.must(os.MkdirAll(dir, 0o755))
-		defer t.use(dir)()
+		defer t.saving(r.Save, c, abi, mode)()
 		if mode == "self" {
 			t.movable(c, abi, r.Save).checkpointSelf()
 			return
@@ -83,6 +78,18 @@ func (r *run) moveCases(abi regset.ABI, f func(t *T, c *Class, mode string)) []C
 		}})
 	}
 	return list
+}
+
+// saving skips the test of a class that the machine has not, and makes the
+// directory where its files stay that of the test, until the function that it
+// returns is called.
+func (t *T) saving(dir string, c *Class, abi regset.ABI, mode string) (back func()) {
+	if reason := t.run.lacks(c.Needs); reason != "" {
+		t.Skipf("%s", reason)
+	}
+	dir = moveDir(dir, abi, c.Name, mode)
+	t.must(os.MkdirAll(dir, 0o755))
+	return t.use(dir)
 }
 
 // use makes a directory that of the test's files until the function that it

@@ -24,8 +24,14 @@ func (r *run) casesOf(abi regset.ABI) []Case {
 // registerCase checks the registers of one class.
 func registerCase(c *Class, abi regset.ABI) Case {
 	return Case{Name: c.Name, Tests: []Test{
-		{"self", func(t *T) { t.registers(c, abi).self() }},
-		{"external", func(t *T) { t.registers(c, abi).external() }},
+		{"self", func(t *T) {
+			defer t.saving(t.run.Keep, c, abi, "self")()
+			t.movable(c, abi, t.run.Keep).self()
+		}},
+		{"external", func(t *T) {
+			defer t.saving(t.run.Keep, c, abi, "external")()
+			t.movable(c, abi, t.run.Keep).external()
+		}},
 	}}
 }
 

@@ -12,6 +12,7 @@ package selftest
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"time"
 
@@ -48,6 +49,10 @@ type Config struct {
 	// Save and Load make halves of tests, on two machines: Save is a directory
 	// where programs and their images are left, Load one where they are found.
 	Save, Load string
+
+	// Keep is a directory where the tests of registers leave what Save would,
+	// beside being made; "" for none.
+	Keep string
 
 	// Verbose shows the diagnostics of tests that pass, too.
 	Verbose bool
@@ -139,6 +144,9 @@ func newRun(c Config) (*run, error) {
 	k := c.Kernel
 	if k == nil {
 		k = kconfig.Running()
+	}
+	if c.Keep == "" {
+		c.Keep = filepath.Join(dir, "kept")
 	}
 	return &run{Config: c, dir: dir, host: h, kernel: k}, nil
 }

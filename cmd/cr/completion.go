@@ -92,13 +92,11 @@ type option struct {
 	words       []string
 }
 
-var quotedWord = regexp.MustCompile(`"([a-z]+)"`)
-
 // options lists the options that are not hidden, with their defaults where these
-// are not empty. The words that one can have
-// are those in quotes in its usage.
+// are not empty. The words that one can have are those in quotes in its usage.
 func (c *command) options() []option {
 	var list []option
+	quotedWord := regexp.MustCompile(`"([a-z]+)"`)
 	c.flags().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
 			return

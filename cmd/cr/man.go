@@ -104,14 +104,10 @@ func roffFilled(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-var (
-	optionWord = regexp.MustCompile(`(^|[[ |])(\\-[a-z]|\\-\\-[a-z]+)`)
-	placeWord  = regexp.MustCompile(`[A-Z]{2,}`)
-)
-
 // synopsis is a usage line: what is to be typed as it is in bold, what is to be
 // replaced in italics.
 func (c *command) synopsis() string {
+	optionWord, placeWord := regexp.MustCompile(`(^|[[ |])(\\-[a-z]|\\-\\-[a-z]+)`), regexp.MustCompile(`[A-Z]{2,}`)
 	args := optionWord.ReplaceAllString(roff(c.args), `$1\fB$2\fR`)
 	args = placeWord.ReplaceAllString(args, `\fI$0\fR`)
 	return strings.TrimSpace(`\fBcr ` + c.name + `\fR ` + args)

@@ -144,15 +144,11 @@ func (p *manPage) table(rows []string) {
 	p.line(".PP")
 }
 
-var (
-	strong = regexp.MustCompile(`\*\*([^*]*)\*\*`)
-	soft   = regexp.MustCompile(`\*([^*]+)\*`)
-	code   = regexp.MustCompile("\\\\\\(ga([^`]*?)\\\\\\(ga")
-)
-
 // inline is a line with what is set off in it in bold or italics.
 func inline(line string) string {
 	line = roffLine(line)
+	strong, soft := regexp.MustCompile(`\*\*([^*]*)\*\*`), regexp.MustCompile(`\*([^*]+)\*`)
+	code := regexp.MustCompile("\\\\\\(ga([^`]*?)\\\\\\(ga")
 	line = strong.ReplaceAllString(line, `\fB$1\fR`)
 	line = soft.ReplaceAllString(line, `\fI$1\fR`)
 	line = code.ReplaceAllString(line, `\fB$1\fR`)

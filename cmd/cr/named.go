@@ -45,8 +45,9 @@ type processID struct {
 	Start uint64 `json:"start"` // in clock ticks since the boot
 }
 
-// nameForm is what names look like: one path element that is no option.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+// nameForm is what names look like: one path element that is no option. It is
+// not compiled at every start, which takes a tenth of it in a guest.
+const nameForm = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
 
 // stateDir is the directory of the user's named programs. It is made if it is
 // missing.
@@ -83,7 +84,7 @@ func ours(st os.FileInfo) bool {
 
 // openNamed reads the entry of a name. It is os.ErrNotExist if there is none.
 func openNamed(name string) (*named, error) {
-	if !nameForm.MatchString(name) {
+	if !regexp.MustCompile(nameForm).MatchString(name) {
 		return nil, usageError(fmt.Sprintf("%q is no name: letters, digits, dots, dashes and underscores are, up to 64", name))
 	}
 	dir, err := stateDir()

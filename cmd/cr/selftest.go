@@ -38,6 +38,7 @@ var selftestCommand = &command{
 		verbose := flags.BoolP("verbose", "v", false, "show diagnostics of tests that pass, too")
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")
 		save := flags.String("save", "", "only checkpoint, and leave programs and images in `DIR`")
+		keep := flags.String("keep", "", "leave programs and images of the tests of registers in `DIR`, as --save does")
 		load := flags.String("load", "", "only restart what --save, on another machine, has left in `DIR`")
 		native := flags.Bool("native", false, "test the calls of the kernel itself: emulate nothing")
 		var n numbers
@@ -50,7 +51,7 @@ var selftestCommand = &command{
 				*native = true
 				fmt.Fprintln(os.Stderr, "cr selftest: the two calls are there already: they are tested, and nothing is emulated")
 			}
-			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load}
+			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load, Keep: *keep}
 			if env := os.Getenv("CR_NUMBERS"); env != "" && !n.set {
 				if err := n.Set(env); err != nil {
 					return 0, fmt.Errorf("CR_NUMBERS=%s: %w", env, err)

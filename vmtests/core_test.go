@@ -7,7 +7,6 @@ import (
 	"math/big"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"cr/core"
 	"cr/image"
-	"cr/initramfs/agent"
 	"cr/regset"
 	cases "cr/selftest"
 )
@@ -33,7 +31,7 @@ func TestCore(t *testing.T) {
 	if err != nil {
 		t.Skipf("%v: run scripts/setup test", err)
 	}
-	guests := &fleet{root: t}
+	t.Parallel()
 	for _, test := range []struct {
 		guest string
 		abis  []regset.ABI
@@ -47,8 +45,9 @@ func TestCore(t *testing.T) {
 		{"x86_64-max", []regset.ABI{regset.X86_64, regset.I386}, "gpr x87 sse avx"},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
+			t.Parallel()
 			m := guests.get(t, test.guest)
-			saved := m.selftest(t, "--save="+path.Join(agent.Dir, "core"), "--run=^("+coreClasses+")-[^/]*/external$")
+			saved, dir := m.save(t)
 			for _, abi := range test.abis {
 				for _, class := range strings.Split(coreClasses, "|") {
 					result, there := saved[class+"-"+abi.String()+"/external"]
@@ -61,7 +60,7 @@ func TestCore(t *testing.T) {
 							t.Skip(result.Reason)
 						}
 						require.True(t, result.OK, "%v", result.Diagnostics)
-						readRegisters(t, gdb, filepath.Join(m.dir, "core"), abi, class)
+						readRegisters(t, gdb, filepath.Join(m.dir, dir), abi, class)
 					})
 				}
 				t.Run(abi.String()+"/threads", func(t *testing.T) { readThreads(t, gdb, m, abi) })

@@ -2,14 +2,16 @@ package vmtests
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"io"
+	"maps"
+	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,66 +22,147 @@ import (
 	"cr/vmtests/ktap"
 )
 
-// fleet is the guests of a test that needs several, by name. They live as long
-// as the test, whichever subtest needed them first.
+// guests are those of all tests.
+var guests fleet
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	guests.end()
+	os.Exit(status)
+}
+
+// fleet is the guests that tests share, by name. Each is booted by the first
+// test that wants it, and stands still while no test does: some kernels' idle
+// loop keeps a processor of the host busy.
 type fleet struct {
-	root testing.TB
-	all  map[string]*member
+	mu  sync.Mutex
+	all map[string]*member
 }
 
 // member is a guest of a fleet.
 type member struct {
 	*VM
+	guest   *prepared
 	dir     string // of the host
 	machine *regset.Machine
-	saved   map[string]ktap.Result // by test, nil if it has not saved yet
+
+	mu    sync.Mutex
+	users int                    // tests
+	saved map[string]ktap.Result // by test, nil if it has not saved yet
 }
 
-// longer is a subtest whose guests live as long as the test.
-type longer struct {
-	testing.TB
-	root testing.TB
-}
-
-func (l longer) Cleanup(f func())         { l.root.Cleanup(f) }
-func (l longer) TempDir() string          { return l.root.TempDir() }
-func (l longer) Context() context.Context { return l.root.Context() }
-func (l longer) Failed() bool             { return l.root.Failed() }
-func (l longer) Logf(f string, a ...any)  { l.root.Logf(f, a...) }
-
-// get boots a guest that is not up yet, and asks it what it is.
+// get gives a test a guest, until the test ends.
 func (f *fleet) get(t *testing.T, name string) *member {
 	t.Helper()
-	if m := f.all[name]; m != nil {
-		return m
-	}
 	g, err := Find(name)
 	require.NoError(t, err)
 	if g.Slow && testing.Short() {
 		t.Skipf("guest %s is left out by -short", name)
 	}
-	m := &member{}
-	m.VM, m.dir = start(longer{t, f.root}, g)
-	out, err := m.Output(t.Context(), "cr", "features", "--json")
+	m, err := f.try(t, g)
 	require.NoError(t, err)
-	m.machine, err = convert.ReadMachine(strings.NewReader(out))
-	require.NoError(t, err)
-	if f.all == nil {
-		f.all = make(map[string]*member)
+	if m.machine == nil {
+		m.learn(t)
 	}
-	f.all[name] = m
 	return m
 }
 
-// save makes a guest save all its images, below the directory that it returns
-// too, which is one of the host's.
+// try is get for a guest that may not come up.
+func (f *fleet) try(t *testing.T, g Guest) (*member, error) {
+	t.Helper()
+	m := f.find(g.Name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.VM != nil && m.ended() {
+		m.VM = nil // by a test that has failed
+	}
+	if m.VM == nil {
+		m.guest = prepare(t, g, m.dir)
+		m.dir = m.guest.config.Dir
+		vm, err := m.guest.boot(t)
+		if err != nil {
+			return m, err
+		}
+		m.VM, m.machine, m.users = vm, nil, 0
+	} else if m.users == 0 {
+		require.NoError(t, m.Continue())
+	}
+	m.users++
+	logConsole(t, m.VM)
+	t.Cleanup(func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.users--; m.users == 0 && !m.ended() {
+			require.NoError(t, m.Stop())
+		}
+	})
+	return m, nil
+}
+
+func (f *fleet) find(name string) *member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = make(map[string]*member)
+	}
+	if f.all[name] == nil {
+		f.all[name] = &member{}
+	}
+	return f.all[name]
+}
+
+// end ends all guests.
+func (f *fleet) end() {
+	for _, m := range f.all {
+		if m.VM != nil {
+			m.Close()
+		}
+		if m.dir != "" && !*keepFlag {
+			_ = os.RemoveAll(m.dir)
+		}
+	}
+}
+
+// learn asks a guest what it is.
+func (m *member) learn(t *testing.T) {
+	t.Helper()
+	out, err := m.Output(t.Context(), "cr", "features", "--json")
+	require.NoError(t, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.machine, err = convert.ReadMachine(strings.NewReader(out))
+	require.NoError(t, err)
+}
+
+// keep notes the results of the tests of registers whose images a guest has left
+// in its directory as save has it. Those of 32-bit tasks end in -32 there.
+func (m *member) keep(results map[string]ktap.Result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saved = make(map[string]ktap.Result)
+	for name, r := range results {
+		c, mode, _ := strings.Cut(name, "/")
+		class, abi := OwnABI(m.Guest.Name, c)
+		m.saved[class+"-"+abi+"/"+mode] = r
+	}
+}
+
+// save makes a guest save all its images if it has not kept them, below the
+// directory that it returns too, which is one of the host's.
 func (m *member) save(t *testing.T) (saved map[string]ktap.Result, dir string) {
 	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	dir = m.Guest.Name
 	if m.saved == nil {
 		m.saved = m.selftest(t, only("--save="+path.Join(agent.Dir, dir))...)
 	}
-	return m.saved, dir
+	// Results of what is in no image are of no interest.
+	saved = maps.Clone(m.saved)
+	maps.DeleteFunc(saved, func(name string, _ ktap.Result) bool {
+		return !strings.HasSuffix(name, "/self") && !strings.HasSuffix(name, "/external")
+	})
+	return saved, dir
 }
 
 // lend gives another guest the images in a directory, below the same path.

@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"testing"
 	"time"
 
+	"cr/initramfs/agent"
 	"cr/vmtests/ktap"
 )
 
@@ -24,17 +26,25 @@ func TestGuest(t *testing.T) {
 				t.Skip("left out by -short")
 			}
 			t.Parallel()
-			guest := prepare(t, g)
-			vm, err := guest.boot(t)
+			m, err := guests.try(t, as)
+			var argv []string
 			run := flag.Lookup("test.run").Value.String()
+			only := pattern(run)
+			if only != "" {
+				argv = append(argv, "--run="+only)
+			}
 			switch {
 			case errors.Is(err, ErrNoPort):
 				t.Log(err)
-				selftest(t, guest.selftestOnConsole, run)
+				selftest(t, m.guest.selftestOnConsole, argv)
 			case err != nil:
 				t.Fatal(err)
 			default:
-				selftest(t, vm.Run, run)
+				// The other tests take the images.
+				results := selftest(t, m.Run, append(argv, "--keep="+path.Join(agent.Dir, m.Guest.Name)))
+				if only == "" {
+					m.keep(results)
+				}
 			}
 		})
 	}
@@ -54,12 +64,10 @@ func (p *prepared) selftestOnConsole(ctx context.Context, c Command) error {
 	return err
 }
 
-// selftest runs cr selftest in a guest and reports its results as subtests.
-func selftest(t *testing.T, in func(context.Context, Command) error, run string) {
-	argv := []string{"cr", "selftest"}
-	if only := pattern(run); only != "" {
-		argv = append(argv, "--run="+only)
-	}
+// selftest runs cr selftest in a guest and reports its results as subtests. It
+// returns those of CASE/TEST.
+func selftest(t *testing.T, in func(context.Context, Command) error, options []string) map[string]ktap.Result {
+	argv := append([]string{"cr", "selftest"}, options...)
 	ctx, alive, stop := watchdog(t.Context(), *idleFlag)
 	defer stop()
 
@@ -72,7 +80,8 @@ func selftest(t *testing.T, in func(context.Context, Command) error, run string)
 		ended <- err
 	}()
 	failed := false
-	readErr := report(t, ktap.NewReader(r), &failed)
+	all := make(map[string]ktap.Result)
+	readErr := report(t, ktap.NewReader(r), all, &failed)
 	r.Close()
 	err := <-ended
 
@@ -86,10 +95,12 @@ func selftest(t *testing.T, in func(context.Context, Command) error, run string)
 	if err := errors.Join(err, readErr); err != nil {
 		t.Errorf("%s: %v\n%s", strings.Join(argv, " "), err, stderr.String())
 	}
+	return all
 }
 
-// report makes each result a subtest and sets failed if one is not ok.
-func report(t *testing.T, results *ktap.Reader, failed *bool) error {
+// report makes each result a subtest, adds it to all, and sets failed if one is
+// not ok.
+func report(t *testing.T, results *ktap.Reader, all map[string]ktap.Result, failed *bool) error {
 	for {
 		res, err := results.Next()
 		if errors.Is(err, io.EOF) {
@@ -100,6 +111,9 @@ func report(t *testing.T, results *ktap.Reader, failed *bool) error {
 		}
 		if !res.OK {
 			*failed = true
+		}
+		for _, test := range res.Subtests {
+			all[res.Name+"/"+test.Name] = test
 		}
 		subtest(t, res)
 	}

@@ -85,3 +85,21 @@ func Names() []string {
 	sort.Strings(names)
 	return names
 }
+
+// OwnABI splits the name of a case of the selftest in a guest: a -32 in it stands
+// for the 32-bit tasks of a 64-bit kernel.
+func OwnABI(guest, name string) (class, abi string) {
+	g, err := Find(guest)
+	if err != nil {
+		return name, guest
+	}
+	abi = g.Kernel
+	if abi == "ppc32" || abi == "e500v2" {
+		abi = "ppc"
+	}
+	class, is32 := strings.CutSuffix(name, "-32")
+	if is32 {
+		abi = map[string]string{"ppc64": "ppc", "x86_64": "i386"}[abi]
+	}
+	return class, abi
+}

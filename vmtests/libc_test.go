@@ -131,7 +131,6 @@ func (j *job) checkpoints(pid string, n int) []string {
 // With signals only where a handler's frame can move, see docs/moving.md.
 func TestClock(t *testing.T) {
 	t.Parallel()
-	guests := &fleet{root: t}
 	const ticks = "5000"
 	for _, m := range []struct{ from, to, abi, every string }{
 		{"ppc32-7447", "ppc64-power8", "ppc", "0"},
@@ -142,8 +141,9 @@ func TestClock(t *testing.T) {
 		{"x86_64-qemu64", "x86_64-max", "x86_64", ticks},
 	} {
 		t.Run(m.from+" to "+m.to+", "+m.abi, func(t *testing.T) {
+			t.Parallel()
 			from, to := guests.get(t, m.from), guests.get(t, m.to)
-			dir := "clock-" + m.from
+			dir := "clock-" + m.from + "-" + m.abi
 			require.NoError(t, os.MkdirAll(filepath.Join(from.dir, dir), 0o755))
 			program := compile(t, filepath.Join(from.dir, dir), m.abi, "clock")
 			j := startJob(t, from, dir, from.see(t, program), path.Join(agent.Dir, dir, "stop"), m.every)
@@ -164,13 +164,13 @@ func TestClock(t *testing.T) {
 // those of little endian, whose C library needs VSX anyway.
 func TestHWCAP(t *testing.T) {
 	t.Parallel()
-	guests := &fleet{root: t}
 	for _, test := range []struct{ abi, from, to, feature string }{
 		{"ppc64", "ppc64-power9", "ppc64-power8-novsx", "vsx"},
 		{"ppc", "ppc64-power9", "ppc64-power8-novsx", "vsx"},
 		{"ppc64le", "ppc64le-power9", "ppc64le-power8", "arch_3_00"},
 	} {
 		t.Run(test.abi+" without "+test.feature, func(t *testing.T) {
+			t.Parallel()
 			from, to := guests.get(t, test.from), guests.get(t, test.to)
 			dir := "hwcap-" + test.abi
 			require.NoError(t, os.MkdirAll(filepath.Join(from.dir, dir), 0o755))

@@ -51,9 +51,9 @@ var moves = []struct{ from, to, refused, dies string }{
 // refused, as cr verify on this host says that it is.
 func TestMove(t *testing.T) {
 	t.Parallel()
-	guests := &fleet{root: t}
 	for _, m := range moves {
 		t.Run(m.from+" to "+m.to, func(t *testing.T) {
+			t.Parallel()
 			from, to := guests.get(t, m.from), guests.get(t, m.to)
 			saved, dir := from.save(t)
 			from.lend(t, to, dir)

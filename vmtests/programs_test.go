@@ -65,16 +65,10 @@ func TestPrograms(t *testing.T) {
 	} {
 		t.Run(test.guest, func(t *testing.T) {
 			t.Parallel()
-			g, err := Find(test.guest)
-			require.NoError(t, err)
-			if g.Slow && testing.Short() {
-				t.Skip("left out by -short")
-			}
-			guest := &member{}
-			guest.VM, guest.dir = start(t, g)
+			guest := guests.get(t, test.guest)
 			t.Run("u-root", func(t *testing.T) {
 				shell := []string{"gosh"}
-				if g.Flavour == "ppc32" || g.Flavour == "ppc64-gccgo" {
+				if g := guest.Guest; g.Flavour == "ppc32" || g.Flavour == "ppc64-gccgo" {
 					shell = []string{"gosh", "."} // that of u-root v0.11 takes commands, not a file
 				}
 				guest.pipeline(t, "uroot", "", shell...)

@@ -15,7 +15,7 @@ func TestNoPort(t *testing.T) {
 	t.Parallel()
 	g, err := Find("ppc64le")
 	require.NoError(t, err)
-	guest := prepare(t, g)
+	guest := prepare(t, g, t.TempDir())
 
 	c := guest.config
 	c.port = true

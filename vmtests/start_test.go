@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cr/initramfs/agent"
 )
 
 // Options of the tests, to be given after -args:
@@ -30,11 +32,18 @@ var (
 // logged.
 func start(t testing.TB, g Guest) (vm *VM, dir string) {
 	t.Helper()
-	p := prepare(t, g)
+	p := prepare(t, g, "")
 	vm, err := p.boot(t)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		vm.Close()
+		if !*keepFlag {
+			os.RemoveAll(p.config.Dir)
+		}
+	})
+	logConsole(t, vm)
 	return vm, p.config.Dir
 }
 
@@ -46,7 +55,9 @@ type prepared struct {
 	w      io.Writer // for what it prints on its console
 }
 
-func prepare(t testing.TB, g Guest) *prepared {
+// prepare builds what a guest needs; dir is the directory that it shares with the
+// host, "" for a new one.
+func prepare(t testing.TB, g Guest, dir string) *prepared {
 	t.Helper()
 	g, kernel, leftOut := chosen.of(g)
 	if leftOut != "" {
@@ -56,8 +67,11 @@ func prepare(t testing.TB, g Guest) *prepared {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if dir == "" {
+		dir = shared(t, g)
+	}
 	p := &prepared{Guest: g, files: files, config: Config{
-		QEMU: *qemuFlag, Append: *appendFlag, Verbose: *consoleFlag || testing.Verbose(), GDB: *gdbFlag, Dir: shared(t, g),
+		QEMU: *qemuFlag, Append: *appendFlag, Verbose: *consoleFlag || testing.Verbose(), GDB: *gdbFlag, Dir: dir,
 	}}
 	if p.config.Verbose {
 		p.w = &labelled{label: g.Name, to: os.Stderr}
@@ -65,6 +79,7 @@ func prepare(t testing.TB, g Guest) *prepared {
 	return p
 }
 
+// boot starts a guest and waits until it is up. Whoever calls it closes it.
 func (p *prepared) boot(t testing.TB) (*VM, error) {
 	t.Helper()
 	// The guest outlives the wait for it, so the wait has a context of its own.
@@ -77,35 +92,36 @@ func (p *prepared) boot(t testing.TB) (*VM, error) {
 	began := time.Now()
 	vm, err := p.Boot(ctx, p.files, p.config, p.w)
 	tooLong.Stop()
-	t.Cleanup(func() { cancel(nil) })
-	if vm == nil {
-		return nil, err
-	}
-	booted := ""
 	if err == nil {
-		booted = vm.Console()
 		t.Logf("up after %.1f s", time.Since(began).Seconds())
+		return vm, nil
 	}
+	if vm != nil {
+		t.Logf("%s\nthe console of %s:\n%s", vm.Cmdline(), p.Name, printable(vm.Console()))
+	}
+	return nil, err
+}
+
+// logConsole logs what a guest prints from now on, if the test fails.
+func logConsole(t testing.TB, vm *VM) {
+	before := vm.Console()
 	t.Cleanup(func() {
-		vm.Close()
-		said := printable(strings.TrimPrefix(vm.Console(), booted))
+		said := printable(strings.TrimPrefix(vm.Console(), before))
 		if t.Failed() && said != "" {
-			t.Logf("%s\nthe console of %s:\n%s", vm.Cmdline(), p.Name, said)
+			t.Logf("%s\nthe console of %s:\n%s", vm.Cmdline(), vm.Guest.Name, said)
 		}
 	})
-	return vm, err
 }
 
 // shared makes the directory that a guest shares with the host.
 func shared(t testing.TB, g Guest) string {
-	if !*keepFlag {
-		return t.TempDir()
-	}
 	dir, err := os.MkdirTemp("", "cr-"+g.Name+"-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s is %s of guest %s", dir, "/host", g.Name)
+	if *keepFlag {
+		t.Logf("%s is %s of guest %s", dir, agent.Dir, g.Name)
+	}
 	return dir
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/hugelgupf/vmtest/qemu"
 
@@ -25,6 +24,7 @@ type VM struct {
 	qemu    *qemu.VM
 	console *console
 	port    net.Conn
+	monitor *monitor
 	up      chan struct{} // closed when the guest has said that it is there
 	down    chan struct{} // closed when QEMU has ended
 
@@ -73,28 +73,29 @@ type running struct {
 // Boot starts a guest and waits until it takes commands. What it prints on its
 // console goes to w, too. The guest ends with ctx or Close.
 func (g Guest) Boot(ctx context.Context, f Files, c Config, w io.Writer) (*VM, error) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	port, portEnd, err := socketPair("port of the guest")
 	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
+		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "port"), os.NewFile(uintptr(pair[1]), "port of the guest")
-	port, err := net.FileConn(ours)
-	if err = errors.Join(err, ours.Close()); err != nil {
-		return nil, errors.Join(err, theirs.Close())
+	mon, monEnd, err := socketPair("monitor of QEMU")
+	if err != nil {
+		return nil, errors.Join(err, port.Close(), portEnd.Close())
 	}
 	vm := &VM{
 		Guest:   g,
 		console: &console{also: w},
 		port:    port,
+		monitor: newMonitor(mon),
 		up:      make(chan struct{}),
 		down:    make(chan struct{}),
 		running: map[int]*running{},
 	}
 	c.port = true
-	fns := append(g.options(f, c), withPort(theirs), qemu.WithQEMUArgs("-serial", "stdio"), qemu.WithSerialOutput(vm.console))
+	fns := append(g.options(f, c), withPort(portEnd), withMonitor(monEnd),
+		qemu.WithQEMUArgs("-serial", "stdio"), qemu.WithSerialOutput(vm.console))
 	vm.qemu, err = qemu.StartContext(ctx, qemu.Arch(g.Kernel), fns...)
-	if err = errors.Join(err, theirs.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("guest %s: %w", g.Name, err), port.Close())
+	if err = errors.Join(err, portEnd.Close(), monEnd.Close()); err != nil {
+		return nil, errors.Join(fmt.Errorf("guest %s: %w", g.Name, err), port.Close(), mon.Close())
 	}
 	go func() {
 		// The status says nothing: QEMU exits with 0 when a kernel panics.
@@ -116,12 +117,26 @@ func (g Guest) Boot(ctx context.Context, f Files, c Config, w io.Writer) (*VM, e
 
 // withPort gives the guest a virtio-serial port that leads to f, a socket.
 func withPort(f *os.File) qemu.Fn {
-	return func(alloc *qemu.IDAllocator, o *qemu.Options) error {
-		id := alloc.ID("port")
-		o.AppendQEMU("-device", "virtio-serial-pci",
-			"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, o.AddFile(f)),
-			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", id, agent.Port))
-		return nil
+	return withSocket(f, "port", func(chardev string) []string {
+		return []string{"-device", "virtio-serial-pci",
+			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", chardev, agent.Port)}
+	})
+}
+
+// Stop makes the guest stand still: it runs no instruction, and its clocks do
+// not go on.
+func (vm *VM) Stop() error { return vm.monitor.do("stop") }
+
+// Continue lets it run on.
+func (vm *VM) Continue() error { return vm.monitor.do("cont") }
+
+// ended reports whether QEMU has ended.
+func (vm *VM) ended() bool {
+	select {
+	case <-vm.down:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -168,6 +183,7 @@ func (vm *VM) Close() {
 	_ = vm.qemu.Kill()
 	<-vm.down
 	_ = vm.port.Close()
+	_ = vm.monitor.Close()
 }
 
 // Console returns what the guest has printed on its console.

@@ -18,7 +18,6 @@ import (
 // either kind: the restart call replaces a caller of the other kind, too.
 func TestWordSize(t *testing.T) {
 	t.Parallel()
-	guests := &fleet{root: t}
 	for _, test := range []struct {
 		guest string
 		abis  []string
@@ -27,9 +26,9 @@ func TestWordSize(t *testing.T) {
 		{"ppc64-power8", []string{"ppc64", "ppc"}},
 	} {
 		t.Run(test.guest, func(t *testing.T) {
+			t.Parallel()
 			g := guests.get(t, test.guest)
-			const dir = "gpr"
-			g.selftest(t, "--save="+path.Join(agent.Dir, dir), "--run=^gpr-")
+			_, dir := g.save(t)
 			for _, caller := range test.abis {
 				program := compile(t, g.dir, caller, "caller")
 				for _, abi := range test.abis {

@@ -82,7 +82,7 @@ func sort(all *results) *sorted {
 		r := all.of[name]
 		switch {
 		case part[0] == "TestGuest" && len(part) == 4:
-			class, abi := ownABI(part[1], part[2])
+			class, abi := vmtests.OwnABI(part[1], part[2])
 			if mode := modeOf(part[3]); mode != "" {
 				s.same.of(abi).add(part[1]+", "+abi, class, mode, r)
 			}
@@ -120,24 +120,6 @@ func writeAll(w io.Writer, all *results) {
 
 // words are the outcomes as the tables call them.
 var words = map[string]string{"pass": "yes", "fail": "**fails**", "skip": "left out"}
-
-// ownABI splits the name of a case in a guest: a -32 in it stands for the 32-bit
-// tasks of a 64-bit kernel.
-func ownABI(guest, name string) (class, abi string) {
-	g, err := vmtests.Find(guest)
-	if err != nil {
-		return name, guest
-	}
-	abi = g.Kernel
-	if abi == "ppc32" || abi == "e500v2" {
-		abi = "ppc"
-	}
-	class, is32 := strings.CutSuffix(name, "-32")
-	if is32 {
-		abi = map[string]string{"ppc64": "ppc", "x86_64": "i386"}[abi]
-	}
-	return class, abi
-}
 
 // modeOf is the mode of a test of registers, "" for other tests. Breakpoints
 // are set from outside.

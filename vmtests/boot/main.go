@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -62,7 +63,7 @@ func usage() {
 	flag.PrintDefaults()
 }
 
-// boot becomes QEMU.
+// boot runs QEMU.
 func boot(g vmtests.Guest, kernel string, c vmtests.Config, show bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	files, err := g.Build(ctx, kernel)
@@ -86,5 +87,30 @@ func boot(g vmtests.Guest, kernel string, c vmtests.Config, show bool) error {
 		fmt.Printf("QEMU waits for a debugger. Type in another terminal, then continue:\n  %s\n", vmtests.Quote(g.GDB(files.Kernel)))
 	}
 	fmt.Printf("%s boots. Ctrl-A X ends it by force.\n", g.Name)
-	return syscall.Exec(path, argv, os.Environ())
+	cmd := exec.Command(path, argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	signal.Ignore(os.Interrupt) // typed before QEMU has set its terminal
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go endAtHangup(cmd.Process)
+	return cmd.Wait()
+}
+
+// endAtHangup ends QEMU when the terminal goes away, of which it takes no notice.
+// The kernel tells the session leader only, and make, if it is that, waits for
+// its children.
+func endAtHangup(qemu *os.Process) {
+	fds := []unix.PollFd{{Fd: int32(os.Stdin.Fd())}}
+	if _, err := unix.IoctlGetTermios(int(fds[0].Fd), unix.TCGETS); err != nil {
+		return // no terminal
+	}
+	for {
+		if _, err := unix.Poll(fds, -1); err == nil {
+			_ = qemu.Signal(syscall.SIGTERM) // it may have ended
+			return
+		} else if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }

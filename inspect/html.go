@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"path"
 	"strings"
 )
 
@@ -55,6 +56,7 @@ type htmlLine struct {
 type htmlSpace struct {
 	PID   uint32 // the first process that has it
 	PIDs  string
+	Open  bool // whether the list of mappings is
 	Kinds []Memory
 	Rows  []htmlMap
 }
@@ -64,6 +66,7 @@ type htmlMap struct {
 	*Map
 	Gap   string // what lies unmapped in front of it, "" for little or nothing
 	Share string // of all that is mapped, by which the strip is divided
+	Tag   string // below the strip, "" if there is no room
 	Bar   bar
 }
 
@@ -99,7 +102,9 @@ func newHTMLPage(r *Report) *htmlPage {
 		p.Tree = append(p.Tree, l)
 	})
 	r.groups(func(q *Process) uint32 { return q.MM }, func(q *Process, pids string) {
-		p.Spaces = append(p.Spaces, newSpace(q, pids))
+		s := newSpace(q, pids)
+		s.Open = len(p.Spaces) == 0 && len(s.Rows) <= openRows
+		p.Spaces = append(p.Spaces, s)
 	})
 	for i := range r.SharedMemory {
 		s := &r.SharedMemory[i]
@@ -119,6 +124,12 @@ func newHTMLPage(r *Report) *htmlPage {
 	return p
 }
 
+// openRows is how many mappings a list has at most that is open from the start.
+const openRows = 40
+
+// tagShare is the least share of the strip that has room for a name.
+const tagShare = 0.05
+
 // minGap is the least space between mappings that is shown, in bytes.
 const minGap = 1 << 20
 
@@ -134,7 +145,13 @@ func newSpace(p *Process, pids string) htmlSpace {
 	end := uint64(0)
 	for i := range p.Maps {
 		m := &p.Maps[i]
-		row := htmlMap{Map: m, Share: fmt.Sprintf("%.6f", float64(m.Size)/float64(all)), Bar: newBar(m, largest)}
+		share := float64(m.Size) / float64(all)
+		row := htmlMap{Map: m, Share: fmt.Sprintf("%.6f", share), Bar: newBar(m, largest)}
+		if share >= tagShare {
+			if row.Tag = path.Base(m.Name); m.Name == "" {
+				row.Tag = m.Kind
+			}
+		}
 		if i > 0 && m.start-end >= minGap {
 			row.Gap = Bytes(m.start - end)
 		}

@@ -77,6 +77,8 @@ type run struct {
 	host   *host
 	kernel *kconfig.Kernel
 	abis   []regset.ABI // that the kernel runs
+
+	whole time.Duration // a checkpoint of a small program; 0 if not known yet
 }
 
 // List gives the cases that Match selects, on this machine.

@@ -44,23 +44,25 @@ func (e *RecordError) Unwrap() error { return e.Err }
 
 // Image is the metadata of an image.
 type Image struct {
-	Header    Header
-	Processes []*Process
-	Tasks     []*Task
-	CPUs      []*CPU
-	MMs       []*MM
-	FSs       []*FS
-	Sighands  []*Sighand
-	Tables    []*Files
-	Files     []*File
-	Pipes     []*Pipe
-	Shms      []*Shm
-	Sockets   []*Socket
-	Epolls    []*Epoll
-	Inotifies []*Inotify
-	Ptys      []*Pty
-	Seccomps  []*Seccomp
-	Bytes     uint64 // contents of memory that follow, at most; for progress
+	Header     Header
+	Processes  []*Process
+	Tasks      []*Task
+	CPUs       []*CPU
+	MMs        []*MM
+	FSs        []*FS
+	Sighands   []*Sighand
+	Tables     []*Files
+	Files      []*File
+	Pipes      []*Pipe
+	Shms       []*Shm
+	Sockets    []*Socket
+	Epolls     []*Epoll
+	Inotifies  []*Inotify
+	Ptys       []*Pty
+	Seccomps   []*Seccomp
+	Queues     []*Queue
+	Semaphores []*Semaphores
+	Bytes      uint64 // contents of memory that follow, at most; for progress
 
 	index [lastIndexed + 1]index // by tag
 }
@@ -111,6 +113,12 @@ func (m *Image) records() []record {
 		list = append(list, r)
 	}
 	for _, r := range m.Seccomps {
+		list = append(list, r)
+	}
+	for _, r := range m.Queues {
+		list = append(list, r)
+	}
+	for _, r := range m.Semaphores {
 		list = append(list, r)
 	}
 	return list
@@ -179,6 +187,14 @@ func (m *Image) add(t Tag) record {
 	case TagSeccomp:
 		r := new(Seccomp)
 		m.Seccomps = append(m.Seccomps, r)
+		return r
+	case TagQueue:
+		r := new(Queue)
+		m.Queues = append(m.Queues, r)
+		return r
+	case TagSemaphores:
+		r := new(Semaphores)
+		m.Semaphores = append(m.Semaphores, r)
 		return r
 	}
 	return nil

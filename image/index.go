@@ -10,7 +10,7 @@ type index struct {
 }
 
 // lastIndexed is the last tag of records that are found by their id.
-const lastIndexed = TagSeccomp
+const lastIndexed = TagSemaphores
 
 // ids gives how many records of a tag there are, and the id of each.
 func (m *Image) ids(t Tag) (int, func(int) uint32) {
@@ -45,6 +45,10 @@ func (m *Image) ids(t Tag) (int, func(int) uint32) {
 		return len(m.Ptys), func(i int) uint32 { return m.Ptys[i].ID }
 	case TagSeccomp:
 		return len(m.Seccomps), func(i int) uint32 { return m.Seccomps[i].ID }
+	case TagQueue:
+		return len(m.Queues), func(i int) uint32 { return m.Queues[i].ID }
+	case TagSemaphores:
+		return len(m.Semaphores), func(i int) uint32 { return m.Semaphores[i].ID }
 	}
 	return 0, nil
 }

@@ -7,26 +7,28 @@ type Tag uint32
 
 // Tags of records. They are never renumbered.
 const (
-	TagHeader  Tag = 1
-	TagProcess Tag = 2
-	TagTask    Tag = 3
-	TagCPU     Tag = 4
-	TagMM      Tag = 5
-	TagFS      Tag = 6
-	TagSighand Tag = 7
-	TagFiles   Tag = 8
-	TagFile    Tag = 9
-	TagPipe    Tag = 10
-	TagShm     Tag = 11
-	TagSocket  Tag = 12
-	TagEpoll   Tag = 13
-	TagInotify Tag = 14
-	TagPty     Tag = 15
-	TagSeccomp Tag = 16
-	TagMemory  Tag = 32 // end of the metadata; runs and pages follow
-	TagRuns    Tag = 33
-	TagPages   Tag = 34
-	TagTail    Tag = 35
+	TagHeader     Tag = 1
+	TagProcess    Tag = 2
+	TagTask       Tag = 3
+	TagCPU        Tag = 4
+	TagMM         Tag = 5
+	TagFS         Tag = 6
+	TagSighand    Tag = 7
+	TagFiles      Tag = 8
+	TagFile       Tag = 9
+	TagPipe       Tag = 10
+	TagShm        Tag = 11
+	TagSocket     Tag = 12
+	TagEpoll      Tag = 13
+	TagInotify    Tag = 14
+	TagPty        Tag = 15
+	TagSeccomp    Tag = 16
+	TagQueue      Tag = 17
+	TagSemaphores Tag = 18
+	TagMemory     Tag = 32 // end of the metadata; runs and pages follow
+	TagRuns       Tag = 33
+	TagPages      Tag = 34
+	TagTail       Tag = 35
 )
 
 // String is the name that docs/format.md has.
@@ -43,7 +45,8 @@ var tagNames = map[Tag]string{
 	TagHeader: "header", TagProcess: "process", TagTask: "task", TagCPU: "cpu",
 	TagMM: "mm", TagFS: "fs", TagSighand: "sighand", TagFiles: "files",
 	TagFile: "file", TagPipe: "pipe", TagShm: "shm",
-	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagSeccomp: "seccomp", TagMemory: "memory",
+	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagSeccomp: "seccomp",
+	TagQueue: "queue", TagSemaphores: "semaphores", TagMemory: "memory",
 	TagRuns: "runs", TagPages: "pages", TagTail: "tail",
 }
 

@@ -1,5 +1,7 @@
 package image
 
+import "fmt"
+
 // Bounds of what tasks set for themselves.
 const (
 	maxFilter   = 4096 // BPF_MAXINSNS
@@ -7,6 +9,8 @@ const (
 	sizeofInsn  = 8    // struct sock_filter
 	maxPolicy   = 128  // bytes of a mask of nodes: MAX_NUMNODES is 1024
 	allSettings = 256
+	maxValue    = 32767 // SEMVMX
+	maxSet      = 32000 // SEMMSL
 )
 
 // state checks what tasks and processes have set for themselves.
@@ -31,7 +35,10 @@ func (v *validator) state() error {
 			return invalid(TagMM, m.ID, "mappings to come get flags %#x", m.Future)
 		}
 	}
-	return v.segments()
+	if err := v.segments(); err != nil {
+		return err
+	}
+	return v.sysv()
 }
 
 func (v *validator) taskState(t *Task) error {
@@ -77,4 +84,54 @@ func (v *validator) segments() error {
 		seen[s.Segment.Number] = true
 	}
 	return nil
+}
+
+// sysv checks System V message queues and semaphores.
+func (v *validator) sysv() error {
+	queues, sets := make(map[int64]bool), make(map[int64]bool)
+	for _, q := range v.m.Queues {
+		if reason := q.IPC.bad(queues); reason != "" {
+			return invalid(TagQueue, q.ID, "%s", reason)
+		}
+		for i := range q.Messages {
+			if t := q.Messages[i].Type; t <= 0 {
+				return invalid(TagQueue, q.ID, "a message of type %d", t)
+			}
+		}
+	}
+	for _, s := range v.m.Semaphores {
+		if reason := s.IPC.bad(sets); reason != "" {
+			return invalid(TagSemaphores, s.ID, "%s", reason)
+		}
+		if n := len(s.Values); n == 0 || n > maxSet {
+			return invalid(TagSemaphores, s.ID, "a set of %d", n)
+		}
+		for n, value := range s.Values {
+			if value > maxValue {
+				return invalid(TagSemaphores, s.ID, "semaphore %d is %d", n, value)
+			}
+		}
+	}
+	return nil
+}
+
+// bad says what is wrong with an object, "" if nothing is. seen are the numbers
+// of others and, beyond those, their keys.
+func (i *IPC) bad(seen map[int64]bool) string {
+	const keys = 1 << 32
+	number, key := int64(i.Number), keys+int64(uint32(i.Key))
+	switch {
+	case i.Number < 0:
+		return fmt.Sprintf("number %d", i.Number)
+	case seen[number]:
+		return fmt.Sprintf("number %d is there twice", i.Number)
+	case i.Key != 0 && seen[key]:
+		return fmt.Sprintf("key %#x is there twice", uint32(i.Key))
+	case i.Mode&^0o777 != 0:
+		return fmt.Sprintf("mode %#o", i.Mode)
+	case i.UID == ^uint32(0) || i.GID == ^uint32(0):
+		return "it has no owner"
+	}
+	seen[number], seen[key] = true, true
+	return ""
 }

@@ -87,6 +87,17 @@ var invalid = []struct {
 	{"segment without a file", func(m *image.Image) { m.Shms[1].Segment.Is = true }, "shm 2: a segment that is a file"},
 	{"segment number", func(m *image.Image) { m.Shms[3].Segment.Number = -1 }, "shm 4: segment -1"},
 	{"segments are unique", func(m *image.Image) { m.Shms[0].Segment = m.Shms[3].Segment }, "shm 4: segment 3 is there twice"},
+	{"number of a queue", func(m *image.Image) { m.Queues[0].IPC.Number = -1 }, "queue 1: number -1"},
+	{"numbers of queues are unique", func(m *image.Image) {
+		m.Queues = append(m.Queues, &image.Queue{ID: 2, IPC: image.IPC{Number: 32769}})
+	}, "queue 2: number 32769 is there twice"},
+	{"keys of queues are unique", func(m *image.Image) { m.Queues = append(m.Queues, &image.Queue{ID: 2, IPC: image.IPC{Key: 78}}) }, "queue 2: key 0x4e is there twice"},
+	{"mode of a queue", func(m *image.Image) { m.Queues[0].IPC.Mode = 0o1600 }, "queue 1: mode 01600"},
+	{"type of a message", func(m *image.Image) { m.Queues[0].Messages[1].Type = 0 }, "queue 1: a message of type 0"},
+	{"owner of semaphores", func(m *image.Image) { m.Semaphores[0].IPC.UID = ^uint32(0) }, "semaphores 1: it has no owner"},
+	{"a set of none", func(m *image.Image) { m.Semaphores[0].Values = nil }, "semaphores 1: a set of 0"},
+	{"a set of too many", func(m *image.Image) { m.Semaphores[0].Values = make([]uint32, 32001) }, "semaphores 1: a set of 32001"},
+	{"value of a semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 32768 }, "semaphores 1: semaphore 1 is 32768"},
 	{"tids are unique", func(m *image.Image) { m.Tasks[1].TID = 100 }, "task 100: there are two of it"},
 	{"tids in range", func(m *image.Image) { m.Tasks[1].TID = 0 }, "task 0: identifier out of range"},
 	{"one cpu per task", func(m *image.Image) { m.CPUs[1].TID = 100 }, "cpu 100: there are two of it"},

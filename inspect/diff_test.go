@@ -36,6 +36,12 @@ func TestDiff(t *testing.T) {
 		want   inspect.Difference
 	}{
 		{"kernel", func(m *image.Image) { m.Header.Release = "7.0" }, inspect.Difference{What: "image", Name: "kernel", A: "6.12.95", B: "7.0"}},
+		{"message", func(m *image.Image) { m.Queues[0].Messages[0].Data = []byte("other") }, inspect.Difference{
+			What: "System V", Name: "queue 32769", A: "key 0x4e 600 1000:100 2 messages, 5 B of 16 KiB (caa8edee)", B: "key 0x4e 600 1000:100 2 messages, 5 B of 16 KiB (598b5faa)",
+		}},
+		{"semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 6 }, inspect.Difference{
+			What: "System V", Name: "semaphores 2", A: "key 0x0 640 1000:100 [0 5]", B: "key 0x0 640 1000:100 [0 6]",
+		}},
 		{"process gone", func(m *image.Image) { m.Processes = m.Processes[:2] }, inspect.Difference{PID: 103, What: "process", A: "dead"}},
 		{"process new", func(m *image.Image) {
 			p := *m.Processes[2]

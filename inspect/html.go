@@ -37,11 +37,12 @@ func (r *Report) HTML(w io.Writer) error {
 // htmlPage is what the template shows besides the report.
 type htmlPage struct {
 	*Report
-	Title  string
-	Tree   []htmlLine
-	Spaces []htmlSpace
-	Shared []htmlShared
-	Tables []htmlTable
+	Title   string
+	Tree    []htmlLine
+	Spaces  []htmlSpace
+	Shared  []htmlShared
+	Objects []htmlObject
+	Tables  []htmlTable
 }
 
 // htmlLine is a line of the process tree.
@@ -73,6 +74,12 @@ type htmlMap struct {
 // htmlShared is shared memory.
 type htmlShared struct {
 	*Shared
+	What string
+}
+
+// htmlObject is a System V object.
+type htmlObject struct {
+	*Object
 	What string
 }
 
@@ -109,6 +116,10 @@ func newHTMLPage(r *Report) *htmlPage {
 	for i := range r.SharedMemory {
 		s := &r.SharedMemory[i]
 		p.Shared = append(p.Shared, htmlShared{s, s.what()})
+	}
+	for i := range r.Objects {
+		o := &r.Objects[i]
+		p.Objects = append(p.Objects, htmlObject{o, o.what()})
 	}
 	note := r.notes()
 	r.groups(func(q *Process) uint32 { return q.Files }, func(q *Process, pids string) {

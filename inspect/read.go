@@ -67,6 +67,7 @@ func Read(r io.Reader, o Options) (*Report, error) {
 	rep.SharedMemory = b.shared()
 	rep.Pipes = b.pipes()
 	rep.Sockets = b.sockets()
+	rep.Objects = b.objects()
 	rep.Processes = b.processes()
 	return rep, nil
 }

@@ -17,6 +17,7 @@ type Report struct {
 	SharedMemory []Shared  `json:"shared_memory"`
 	Pipes        []Pipe    `json:"pipes"`
 	Sockets      []Socket  `json:"sockets"`
+	Objects      []Object  `json:"system_v"`
 
 	hex *dump
 }

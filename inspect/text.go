@@ -48,6 +48,7 @@ func (r *Report) Text(w io.Writer, style Style) error {
 	t.tree()
 	t.memory()
 	t.shared()
+	t.objects()
 	t.descriptors()
 	t.registers()
 	return t.Flush()

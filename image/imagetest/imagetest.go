@@ -107,7 +107,10 @@ func Image(abi regset.ABI) *image.Image {
 			{ID: 4, Size: PageSize, Mode: 0o600, Segment: image.Segment{Is: true, Key: 77, Number: 3, UID: 1000}},
 		},
 		Seccomps: []*image.Seccomp{{ID: 1, Program: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}}},
-		Bytes:    1 << 20,
+		Queues: []*image.Queue{{ID: 1, IPC: image.IPC{Key: 78, Number: 32769, Mode: 0o600, UID: 1000, GID: 100, Changed: 1.7e9}, Limit: 16384,
+			Messages: []image.QueueMessage{{Type: 3, Data: []byte("first")}, {Type: 1}}}},
+		Semaphores: []*image.Semaphores{{ID: 1, IPC: image.IPC{Number: 2, Mode: 0o640, UID: 1000, GID: 100, Changed: 1.7e9}, Values: []uint32{0, 5}}},
+		Bytes:      1 << 20,
 	}
 	for i := uint32(1); i <= 2; i++ {
 		m.Sighands = append(m.Sighands, &image.Sighand{ID: i, Actions: make([]image.Action, 64)})

@@ -88,8 +88,9 @@ type saver struct {
 	files   map[fileKey]uint32
 	sums    fileSums
 	memory  []memoryPart
-	whole   map[uint64]bool // of the process at hand: memoryPart.whole
-	online  []byte          // processors of this machine
+	whole   map[uint64]bool        // of the process at hand: memoryPart.whole
+	online  []byte                 // processors of this machine
+	sysv    map[*process][]sysvUse // that are to be read by a process
 	fileSaver
 }
 
@@ -113,6 +114,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	defer s.closeFiles()
 	defer s.sums.wait()
 	if s.sums.off, err = s.watches(); err != nil {
+		return 0, err
+	}
+	if err := s.findSysV(); err != nil {
 		return 0, err
 	}
 	for _, p := range s.tree.processes {
@@ -335,7 +339,7 @@ func (s *saver) parts(p *process) error {
 		return err
 	}
 	for _, step := range []func(*process, *image.Process) error{
-		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.tasks,
+		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.sysvObjects, s.tasks,
 	} {
 		if err := step(p, r); err != nil {
 			return err

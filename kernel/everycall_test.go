@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ for x in r, a, slave, ev, tf, u, l: e.register(x, select.EPOLLIN)
 z = os.open("/dev/zero", os.O_RDONLY); os.dup2(z, 300)
 sh = mmap.mmap(-1, 16384); sh[0:5] = b"share"
 seg = call("shmget", 0, 8192, 0o1600); libc.shmat.restype = ctypes.c_void_p; at = libc.shmat(seg, None, 0); ctypes.memset(at, 7, 8192); call("shmctl", seg, 0, None)
+key = int(sys.argv[2]); q = call("msgget", key, 0o1600); call("msgsnd", q, struct.pack("l", 3) + b"waits", ctypes.c_size_t(5), 0); sem = call("semget", key, 2, 0o1640)
 pr = libc.mmap(None, 8 * 4096, 3, 0x22, -1, 0); ctypes.memset(pr, 5, 4 * 4096); libc.mprotect.argtypes = libc.mlock.argtypes = libc.madvise.argtypes = None
 for name, off, v in (("madvise", 4096, 10), ("madvise", 8192, 16), ("madvise", 4096 * 3, 18)): call(name, ctypes.c_void_p(pr + off), 4096, v)
 call("mlock", ctypes.c_void_p(pr + 4096 * 5), 4096); call("mprotect", ctypes.c_void_p(pr + 4096 * 6), 4096, 0)
@@ -70,7 +72,7 @@ if dead == 0: os._exit(7)
 child = os.fork()
 if child == 0:
     os.setsid(); os.chdir("/"); k = threading.Thread(target=wait, args=(9,), daemon=True); k.start()
-    if os.fork() == 0: signal.pause()
+    if os.fork() == 0: call("semop", sem, struct.pack("Hhh", 1, 4, 0), 1); signal.pause()
     libc.sleep(100000)
 pf = os.pidfd_open(child)
 for n in range(3): threading.Thread(target=wait, args=(n,), daemon=True).start()
@@ -89,9 +91,9 @@ func errnoOf(call string) unix.Errno {
 		return unix.ENOMEM
 	case "openat", "dup3", "pipe2", "socket", "socketpair", "eventfd2", "signalfd4", "timerfd_create", "epoll_create1", "inotify_init1", "memfd_create", "pidfd_open", "pidfd_getfd", "fcntl":
 		return unix.EMFILE
-	case "write", "ftruncate", "shmget", "epoll_ctl", "inotify_add_watch":
+	case "write", "ftruncate", "shmget", "msgget", "semget", "epoll_ctl", "inotify_add_watch":
 		return unix.ENOSPC
-	case "clone3", "timer_create", "setresuid", "setpgid", "rt_sigqueueinfo", "rt_tgsigqueueinfo":
+	case "clone3", "timer_create", "msgsnd", "setresuid", "setpgid", "rt_sigqueueinfo", "rt_tgsigqueueinfo":
 		return unix.EAGAIN
 	case "fchmod", "fchmodat", "fchown", "prctl", "prlimit64", "chroot", "setgroups", "setresgid", "capset", "sched_setattr", "ioprio_set", "setsid":
 		return unix.EPERM
@@ -114,6 +116,7 @@ func outside(dir string, pid int) picture {
 			p["segments of shared memory"] += f[0] + " " + f[1] + "\n"
 		}
 	}
+	p["message queues"], p["semaphores"] = fmt.Sprint(sysvNumbers("msg", sysvKey())), fmt.Sprint(sysvNumbers("sem", sysvKey()))
 	_ = filepath.Walk(dir, func(path string, i os.FileInfo, err error) error {
 		if err == nil {
 			p["file "+path] = fmt.Sprint(i.Mode(), i.Size())
@@ -167,17 +170,19 @@ func newFailer(t *testing.T) *failer {
 	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
 	adopting(t)
 	dir := t.TempDir()
-	f := &failer{t: t, dir: dir, image: savedOnce(t, everyKind, dir), path: buildWaiter(t), table: map[string]*tally{}}
+	t.Cleanup(func() { removeSysV(sysvKey()) })
+	f := &failer{t: t, dir: dir, image: savedOnce(t, everyKind, dir, strconv.Itoa(sysvKey())), path: buildWaiter(t), table: map[string]*tally{}}
 	f.unbind()
 	return f
 }
 
-// unbind removes the files of sockets: whoever has a socket with a name in the
-// file system leaves that behind when it is killed.
+// unbind removes what is left behind by whoever is killed: the files of sockets
+// with a name in the file system, and System V message queues and semaphores.
 func (f *failer) unbind() {
 	for _, name := range []string{"listen", "dgram"} {
 		_ = os.Remove(filepath.Join(f.dir, name))
 	}
+	removeSysV(sysvKey())
 }
 
 // end ends the caller, and returns what processes are left of it.

@@ -244,6 +244,25 @@ var hostileRows = []hostileRow{
 		f := h.file(m, "log")
 		f.Owner, f.OwnerType, f.Signal = int32(os.Getpid()), 1, uint32(unix.SIGKILL)
 	}, errno: invalid},
+	{name: "System V message queue of root's", change: func(h *hostileCase, m *image.Image) {
+		id, _, e := unix.Syscall(unix.SYS_MSGGET, 0, 0o1600, 0)
+		require.Zero(h.t, e)
+		h.t.Cleanup(func() { _, _, _ = unix.Syscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0) })
+		m.Queues = append(m.Queues, &image.Queue{ID: 4711, IPC: image.IPC{Number: int32(id)}, Messages: []image.QueueMessage{{Type: 1}}})
+	}, options: kernel.RestartOptions{Force: true}, gained: func(*hostileCase, int) string {
+		for _, o := range sysvNumbers("msg", 0) {
+			if f := strings.Fields(o); f[4] != "0" {
+				return o
+			}
+		}
+		return ""
+	}},
+	{name: "number of a System V message queue", change: func(h *hostileCase, m *image.Image) {
+		m.Queues = append(m.Queues, &image.Queue{ID: 4711, IPC: image.IPC{Number: 4711 << 15, Mode: 0o600}})
+	}, errno: eperm},
+	{name: "number of System V semaphores", change: func(h *hostileCase, m *image.Image) {
+		m.Semaphores = append(m.Semaphores, &image.Semaphores{ID: 4711, IPC: image.IPC{Number: 4711 << 15, Mode: 0o600}, Values: []uint32{1}})
+	}, errno: eperm},
 	{name: "System V shared memory of root's", change: func(h *hostileCase, m *image.Image) {
 		id, err := unix.SysvShmGet(0, 4096, 0o1600)
 		require.NoError(h.t, err)

@@ -73,6 +73,7 @@ type restarter struct {
 	securebits uint32            // of the process that all are made from
 	segments   []int32           // System V shared memory that was made
 	doomed     []int32           // that goes with its last mapping
+	sysv       []madeSysV        // message queues and semaphores that were made
 	ownProcess bool              // the root process is of our making, not a caller
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
@@ -243,6 +244,9 @@ func (rs *restarter) stage(p *process) error {
 		return err
 	}
 	if err := rs.stageShms(); err != nil {
+		return err
+	}
+	if err := rs.stageSysV(); err != nil {
 		return err
 	}
 	if err := rs.stageChildren(rs.root); err != nil {

@@ -55,6 +55,7 @@ func (rs *restarter) abandon(cause error) error {
 	for _, number := range rs.segments {
 		_, _ = unix.SysvShmCtl(int(number), unix.IPC_RMID, nil)
 	}
+	rs.discardSysV()
 	return fmt.Errorf("%w: %v", errKilled, err)
 }
 
@@ -88,6 +89,9 @@ func (rs *restarter) undoMemory(r *reborn) error {
 		return nil
 	}
 	if err := rs.removeSegments(rs.segments); err != nil {
+		return err
+	}
+	if err := rs.removeSysV(); err != nil {
 		return err
 	}
 	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)

@@ -1,11 +1,8 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -33,7 +30,7 @@ const (
 
 // segment is a line of /proc/sysvipc/shm.
 type segment struct {
-	key, number    int32
+	key            int32
 	mode, uid, gid uint32
 	size           uint64
 	attached       int // mappings
@@ -41,31 +38,13 @@ type segment struct {
 
 // readSegments reads the segments of this program's IPC namespace, by number.
 func readSegments() (map[int32]segment, error) {
-	b, err := os.ReadFile("/proc/sysvipc/shm")
-	if err != nil {
-		return nil, err
+	all, err := readSysV("shm")
+	list := make(map[int32]segment, len(all))
+	for n, o := range all {
+		list[n] = segment{key: int32(o["key"]), mode: uint32(o["perms"]), size: uint64(o["size"]), attached: int(o["nattch"]),
+			uid: uint32(o["uid"]), gid: uint32(o["gid"])}
 	}
-	list := make(map[int32]segment)
-	scan := bufio.NewScanner(bytes.NewReader(b))
-	for scan.Scan() {
-		f := strings.Fields(scan.Text())
-		if len(f) < 9 || f[0] == "key" {
-			continue
-		}
-		var n [9]int64
-		for i := range n {
-			base := 10
-			if i == 2 {
-				base = 8
-			}
-			if n[i], err = strconv.ParseInt(f[i], base, 64); err != nil {
-				return nil, fmt.Errorf("/proc/sysvipc/shm: %q: %w", scan.Text(), err)
-			}
-		}
-		list[int32(n[1])] = segment{key: int32(n[0]), number: int32(n[1]), mode: uint32(n[2]),
-			size: uint64(n[3]), attached: int(n[6]), uid: uint32(n[7]), gid: uint32(n[8])}
-	}
-	return list, scan.Err()
+	return list, err
 }
 
 // mapSegment gives a mapping of a segment its record.
@@ -84,7 +63,7 @@ func (s *saver) mapSegment(p *process, a *area, v *image.VMA) error {
 		return fmt.Errorf("pid %d: segment %d of shared memory is not in /proc/sysvipc/shm", p.pid, a.inode)
 	}
 	rec.Size, rec.Mode, rec.Path = seg.size, seg.mode&^(shmDest|shmLocked), ""
-	rec.Segment = image.Segment{Is: true, Key: seg.key, Number: seg.number, UID: seg.uid, GID: seg.gid, Removed: seg.mode&shmDest != 0}
+	rec.Segment = image.Segment{Is: true, Key: seg.key, Number: int32(a.inode), UID: seg.uid, GID: seg.gid, Removed: seg.mode&shmDest != 0}
 	if seg.mode&shmLocked != 0 {
 		s.refuse(p, "mapping", mappingName(a), "a System V shared memory segment that is locked (SHM_LOCK)", "unlock it first")
 	}
@@ -132,8 +111,7 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 		return &RefusedError{PID: rs.root.pid, Kind: "System V shared memory", Object: strconv.Itoa(int(seg.Number)),
 			Reason: reason, Hint: hint, Errno: errno}
 	}
-	same, err := sameFile(procPath(os.Getpid(), "ns/ipc"), procPath(rs.root.pid, "ns/ipc"))
-	if err == nil && !same {
+	if !rs.inOurIPC() {
 		return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
 	}
 	all, err := readSegments()
@@ -155,10 +133,8 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 		if number, err = rs.makeSegment(shm); err != nil {
 			return err
 		}
-		rs.segments = append(rs.segments, number)
 		if number != seg.Number && !seg.Removed {
-			return refuse("the kernel gives a new one number "+strconv.Itoa(int(number))+", and to choose the number takes CAP_CHECKPOINT_RESTORE",
-				"restart it as root", unix.EPERM)
+			return refuse(newNumber(number), "restart it as root", unix.EPERM)
 		}
 	}
 	if _, err := rs.root.do(sysShmat, number, at, 0); err != nil {
@@ -174,25 +150,15 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 // choose.
 func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 	seg := &shm.Segment
-	const next = "/proc/sys/kernel/shm_next_id"
-	err := rs.root.writeFile(next, strconv.Itoa(int(seg.Number)))
-	if err != nil && !refusedByKernel(err) && !errors.Is(err, unix.ENOENT) {
-		return 0, err
-	}
-	chosen := err == nil
-	const create, exclusive = 0o1000, 0o2000
 	key := seg.Key
 	if seg.Removed {
 		key = 0 // its name is gone
 	}
-	id, err := rs.root.do(sysShmget, key, shm.Size, shm.Mode&0o777|create|exclusive)
+	number, err := rs.numbered("shm", seg.Number, sysShmget, key, shm.Size, shm.Mode&0o777|ipcCreate|ipcExclusive)
 	if err != nil {
-		if chosen {
-			_ = rs.root.writeFile(next, "-1") // the next to make one would get the number
-		}
 		return 0, fmt.Errorf("segment %d of System V shared memory: %w", seg.Number, err)
 	}
-	number := int32(id)
+	rs.segments = append(rs.segments, number)
 	creds := &rs.root.status.creds
 	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.ownUsers {
 		return number, nil
@@ -202,8 +168,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 	order.PutUint32(b[4:], seg.UID)
 	order.PutUint32(b[8:], seg.GID)
 	order.PutUint32(b[20:], shm.Mode&0o777)
-	const set = 1 // IPC_SET
-	if _, err := rs.root.do(sysShmctl, number, set, b); err != nil {
+	if _, err := rs.root.do(sysShmctl, number, ipcSet, b); err != nil {
 		return 0, fmt.Errorf("owner of System V shared memory %d: %w", number, err)
 	}
 	return number, nil
@@ -212,7 +177,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 // removeSegments removes segments: they go with their last mapping.
 func (rs *restarter) removeSegments(list []int32) error {
 	for _, number := range list {
-		if _, err := rs.root.do(sysShmctl, number, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
+		if _, err := rs.root.do(sysShmctl, number, ipcRmid, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
 			return fmt.Errorf("remove System V shared memory %d: %w", number, err)
 		}
 	}

@@ -1,43 +1,27 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// System V semaphores belong to their IPC namespace, as files do to their file
-// system, but for what is to be undone when a process ends (SEM_UNDO). The
+// System V semaphores belong to their IPC namespace, but for what is to be undone when a process ends (SEM_UNDO). The
 // kernel does not tell of it. It tells which process has last used a semaphore,
 // and by kcmp(2) whether two processes have the same list of things to undo;
 // one that has never made threads or used SEM_UNDO has none.
 
 // checkSemaphores refuses processes that may have something to undo.
 func (s *saver) checkSemaphores() error {
-	sets, err := os.ReadFile("/proc/sysvipc/sem")
+	sets, err := readSysV("sem")
 	if err != nil {
-		return nil // a kernel without
+		return err
 	}
-	scan := bufio.NewScanner(bytes.NewReader(sets))
-	for scan.Scan() {
-		f := strings.Fields(scan.Text())
-		if len(f) < 4 {
-			continue
-		}
-		id, err1 := strconv.Atoi(f[1])
-		count, err2 := strconv.Atoi(f[3])
-		if err1 != nil || err2 != nil {
-			continue // the heading
-		}
-		for n := 0; n < count; n++ {
-			const getPID = 11 // GETPID
-			pid, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(id), uintptr(n), getPID, 0, 0, 0)
+	for id, set := range sets {
+		for n := int64(0); n < set["nsems"]; n++ {
+			pid, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(id), uintptr(n), semGetPID, 0, 0, 0)
 			if e != 0 {
 				break // not for this program to read, or gone
 			}
@@ -57,7 +41,7 @@ func (s *saver) checkSemaphores() error {
 			break
 		}
 	}
-	return scan.Err()
+	return nil
 }
 
 // mayUndo reports whether a process has a list of things to undo, by comparing

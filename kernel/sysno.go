@@ -106,6 +106,11 @@ const (
 	sysShmget
 	sysShmctl
 	sysShmdt
+	sysMsgget
+	sysMsgsnd
+	sysMsgctl
+	sysSemget
+	sysSemctl
 	sysMembarrier
 	sysFchmod
 	sysFchmodat
@@ -239,6 +244,11 @@ var sysnos = [sysCount]struct {
 	sysShmget:            {"shmget", [4]int{29, 395, 395, 395}},
 	sysShmctl:            {"shmctl", [4]int{31, 396, 396, 396}},
 	sysShmdt:             {"shmdt", [4]int{67, 398, 398, 398}},
+	sysMsgget:            {"msgget", [4]int{68, 399, 399, 399}},
+	sysMsgsnd:            {"msgsnd", [4]int{69, 400, 400, 400}},
+	sysMsgctl:            {"msgctl", [4]int{71, 402, 402, 402}},
+	sysSemget:            {"semget", [4]int{64, 393, 393, 393}},
+	sysSemctl:            {"semctl", [4]int{66, 394, 394, 394}},
 	sysMembarrier:        {"membarrier", [4]int{324, 375, 365, 365}},
 	sysFchmod:            {"fchmod", [4]int{91, 94, 94, 94}},
 	sysFchmodat:          {"fchmodat", [4]int{268, 306, 297, 297}},

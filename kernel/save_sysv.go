@@ -1,0 +1,196 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"cr/image"
+)
+
+// The kernel tells which processes have last sent to a queue, received from it,
+// or changed a semaphore. A queue or a set is taken for the tree's own, and
+// saved, if one of these is a process of the tree, and none is one outside that
+// lives. All others are left alone.
+
+// sysvUse is a queue or a set that the tree uses.
+type sysvUse struct {
+	kind   *sysvKind
+	number int32
+	object sysvObject
+}
+
+// findSysV finds what is the tree's own, by the process that is to read it.
+func (s *saver) findSysV() error {
+	processes := make(map[int]*process, len(s.tree.processes))
+	for _, p := range s.tree.processes {
+		processes[p.pid] = p
+	}
+	s.sysv = make(map[*process][]sysvUse)
+	for _, k := range []*sysvKind{sysvQueue, sysvSet} {
+		all, err := readSysV(k.name)
+		if err != nil {
+			return err
+		}
+		numbers := make([]int, 0, len(all))
+		for n := range all {
+			numbers = append(numbers, int(n))
+		}
+		sort.Ints(numbers)
+		for _, n := range numbers {
+			use := sysvUse{k, int32(n), all[int32(n)]}
+			pids, known := use.users()
+			if !known {
+				continue
+			}
+			if p := onlyUser(processes, pids); p != nil {
+				s.sysv[p] = append(s.sysv[p], use)
+			}
+		}
+	}
+	return nil
+}
+
+// users lists the pids of those who have last used an object; it is false if
+// there is one that this program cannot see.
+func (u *sysvUse) users() (pids []int, known bool) {
+	if u.kind == sysvQueue {
+		o := u.object
+		hidden := o["stime"] != 0 && o["lspid"] == 0 || o["rtime"] != 0 && o["lrpid"] == 0
+		return []int{int(o["lspid"]), int(o["lrpid"])}, !hidden
+	}
+	for n := int64(0); n < u.object["nsems"]; n++ {
+		var got [3]uintptr
+		for i, command := range []uintptr{semGetPID, semGetNcnt, semGetZcnt} {
+			var e unix.Errno
+			if got[i], _, e = unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), uintptr(n), command, 0, 0, 0); e != 0 {
+				return nil, false // not for this program to read, or gone
+			}
+		}
+		if got[1] != 0 || got[2] != 0 {
+			return nil, false // those of the tree do not wait while they are stopped
+		}
+		pids = append(pids, int(got[0]))
+	}
+	return pids, true
+}
+
+// onlyUser finds a process of the tree among those who have used an object; nil
+// if there is none, or one outside that lives.
+func onlyUser(tree map[int]*process, pids []int) *process {
+	var user *process
+	for _, pid := range pids {
+		if pid == 0 {
+			continue
+		}
+		p := tree[pid]
+		if p == nil && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return nil
+		}
+		if p != nil && !p.zombie && user == nil {
+			user = p
+		}
+	}
+	return user
+}
+
+// sysvObjects saves the queues and sets that a process is to read: if it may,
+// so may this program for it.
+func (s *saver) sysvObjects(p *process, _ *image.Process) error {
+	for _, u := range s.sysv[p] {
+		args := []uint64{uint64(u.number), ipcStat, p.scratch}
+		if u.kind.sub {
+			args = []uint64{uint64(u.number), 0, ipcStat, p.scratch}
+		}
+		_, err := p.leader().call(u.kind.ctl, args...)
+		if refusedByKernel(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIDRM) {
+			continue // not for it to read, or gone
+		}
+		if err != nil {
+			return err
+		}
+		o := u.object
+		ipc := image.IPC{Key: int32(o["key"]), Number: u.number, Mode: uint32(o["perms"]) & 0o777,
+			UID: uint32(o["uid"]), GID: uint32(o["gid"]), Changed: o["ctime"]}
+		if u.kind == sysvQueue {
+			err = s.queue(p, &u, ipc)
+		} else {
+			err = s.semaphores(p, &u, ipc)
+		}
+		if err != nil {
+			return fmt.Errorf("%s %d: %w", u.kind.what, u.number, err)
+		}
+	}
+	return nil
+}
+
+// maxQueue is how much a queue may hold to be saved, in bytes.
+const maxQueue = 256 << 20
+
+// queue saves a queue, whose struct msqid64_ds lies in the scratch memory.
+func (s *saver) queue(p *process, u *sysvUse, ipc image.IPC) error {
+	b := make([]byte, sysvDSSize)
+	if err := p.mem.read(p.scratch, b); err != nil {
+		return err
+	}
+	abi := p.leader().abi
+	q := &image.Queue{ID: s.newID(), IPC: ipc, Limit: layoutOf(abi).long(b[limitAt(abi):], 0)}
+	if n := u.object["cbytes"]; n > maxQueue {
+		s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), fmt.Sprintf("%d bytes wait in it", n), "receive them first")
+		return nil
+	}
+	word := ownLayout.word
+	buf := make([]byte, word+int(u.object["cbytes"])+1)
+	for i := 0; ; i++ {
+		n, _, e := unix.Syscall6(unix.SYS_MSGRCV, uintptr(u.number), uintptr(unsafe.Pointer(&buf[0])),
+			uintptr(len(buf)-word), uintptr(i), msgCopy|ipcNoWait, 0)
+		if e == unix.ENOMSG {
+			break
+		}
+		if e == unix.ENOSYS && u.object["qnum"] > 0 {
+			s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), "messages wait in it, and a kernel without CONFIG_CHECKPOINT_RESTORE does not tell of them",
+				"receive them first")
+			return nil
+		}
+		if e == unix.ENOSYS {
+			break
+		}
+		if e != 0 {
+			return fmt.Errorf("message %d: %w", i, e)
+		}
+		kind := int64(ownLayout.long(buf, 0))
+		if word == 4 {
+			kind = int64(int32(kind))
+		}
+		q.Messages = append(q.Messages, image.QueueMessage{Type: kind, Data: append([]byte(nil), buf[word:word+int(n)]...)})
+	}
+	s.img.Queues = append(s.img.Queues, q)
+	return nil
+}
+
+// maxSet is how many semaphores of a set can be saved: SEMMSL, unless somebody
+// has raised it (kernel.sem).
+const maxSet = 32000
+
+// semaphores saves a set.
+func (s *saver) semaphores(p *process, u *sysvUse, ipc image.IPC) error {
+	n := u.object["nsems"]
+	if n > maxSet {
+		s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), fmt.Sprintf("a set of %d", n), "use several sets")
+		return nil
+	}
+	values := make([]uint16, n)
+	if _, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), 0, semGetAll, uintptr(unsafe.Pointer(&values[0])), 0, 0); e != 0 {
+		return fmt.Errorf("values: %w", e)
+	}
+	set := &image.Semaphores{ID: s.newID(), IPC: ipc}
+	for _, v := range values {
+		set.Values = append(set.Values, uint32(v))
+	}
+	s.img.Semaphores = append(s.img.Semaphores, set)
+	return nil
+}

@@ -245,6 +245,10 @@ type Task struct {
 	Settings  []Setting
 	Dispatch  Dispatch
 	Filters   []uint32 // seccomp records, the first installed first
+
+	// Of a thread that has them for itself (unshare(2)); 0 for those of its
+	// process.
+	Files, FS uint32
 }
 
 func (*Task) tag() Tag { return TagTask }

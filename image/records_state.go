@@ -78,4 +78,6 @@ func (t *Task) stateFields(c *coder) {
 	c.u64(&t.Dispatch.Offset)
 	c.u64(&t.Dispatch.Len)
 	c.u32s(&t.Filters)
+	c.u32(&t.Files)
+	c.u32(&t.FS)
 }

@@ -25,6 +25,9 @@ func (v *validator) state() error {
 			return err
 		}
 	}
+	if err := v.ownObjects(); err != nil {
+		return err
+	}
 	for _, p := range v.m.Processes {
 		if hasNUL(p.Cgroup) {
 			return invalid(TagProcess, p.PID, "its cgroup holds a NUL")
@@ -62,6 +65,33 @@ func (v *validator) taskState(t *Task) error {
 			return invalid(TagTask, t.TID, "setting %d is there twice", s.Option)
 		}
 		seen[s.Option] = true
+	}
+	return nil
+}
+
+// ownObjects checks what threads have for themselves: nobody else has it.
+func (v *validator) ownObjects() error {
+	type object struct {
+		tag Tag
+		id  uint32
+	}
+	taken := make(map[object]bool)
+	for _, p := range v.m.Processes {
+		taken[object{TagFiles, p.Files}], taken[object{TagFS, p.FS}] = true, true
+	}
+	for _, t := range v.m.Tasks {
+		for _, o := range []object{{TagFiles, t.Files}, {TagFS, t.FS}} {
+			if o.id == 0 {
+				continue
+			}
+			if err := v.refer(TagTask, t.TID, o.tag, o.id); err != nil {
+				return err
+			}
+			if t.TID == t.PID || taken[o] {
+				return invalid(TagTask, t.TID, "%s %d is not for itself", o.tag, o.id)
+			}
+			taken[o] = true
+		}
 	}
 	return nil
 }

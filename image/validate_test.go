@@ -87,6 +87,9 @@ var invalid = []struct {
 	{"segment without a file", func(m *image.Image) { m.Shms[1].Segment.Is = true }, "shm 2: a segment that is a file"},
 	{"segment number", func(m *image.Image) { m.Shms[3].Segment.Number = -1 }, "shm 4: segment -1"},
 	{"segments are unique", func(m *image.Image) { m.Shms[0].Segment = m.Shms[3].Segment }, "shm 4: segment 3 is there twice"},
+	{"descriptors of a thread", func(m *image.Image) { m.Tasks[1].Files = 9 }, "task 101: files 9 is missing"},
+	{"descriptors of a thread that a process has too", func(m *image.Image) { m.Tasks[1].Files = 1 }, "task 101: files 1 is not for itself"},
+	{"directory of a leader", func(m *image.Image) { m.FSs = append(m.FSs, &image.FS{ID: 9, Cwd: "/", Root: "/"}); m.Tasks[0].FS = 9 }, "task 100: fs 9 is not for itself"},
 	{"number of a queue", func(m *image.Image) { m.Queues[0].IPC.Number = -1 }, "queue 1: number -1"},
 	{"numbers of queues are unique", func(m *image.Image) {
 		m.Queues = append(m.Queues, &image.Queue{ID: 2, IPC: image.IPC{Number: 32769}})

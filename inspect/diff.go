@@ -120,6 +120,9 @@ func (d *differ) tasks(a, b []Task) {
 		d.note("task", "name", a[i].Comm, t.Comm)
 		d.note("task", "abi", a[i].ABI, t.ABI)
 		d.keyed("register", regNames(&a[i]), regNames(t))
+		d.note("task", "working directory", a[i].Cwd, t.Cwd)
+		d.note("task", "root directory", a[i].Root, t.Root)
+		d.keyed("descriptor", fdNames(a[i].Descriptors), fdNames(t.Descriptors))
 	}
 	for i := range b {
 		if d.tid = b[i].TID; other[d.tid] != nil {

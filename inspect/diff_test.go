@@ -39,6 +39,9 @@ func TestDiff(t *testing.T) {
 		{"message", func(m *image.Image) { m.Queues[0].Messages[0].Data = []byte("other") }, inspect.Difference{
 			What: "System V", Name: "queue 32769", A: "key 0x4e 600 1000:100 2 messages, 5 B of 16 KiB (caa8edee)", B: "key 0x4e 600 1000:100 2 messages, 5 B of 16 KiB (598b5faa)",
 		}},
+		{"descriptor of a thread", func(m *image.Image) {
+			m.Tables, m.Tasks[1].Files = append(m.Tables, &image.Files{ID: 9, FDs: []image.FD{{Number: 3, File: 2}}}), 9
+		}, inspect.Difference{PID: 100, TID: 101, What: "descriptor", Name: "3", B: "rw device /dev/null at 0"}},
 		{"semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 6 }, inspect.Difference{
 			What: "System V", Name: "semaphores 2", A: "key 0x0 640 1000:100 [0 5]", B: "key 0x0 640 1000:100 [0 6]",
 		}},

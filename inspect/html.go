@@ -85,7 +85,6 @@ type htmlObject struct {
 
 // htmlTable is a table of descriptors.
 type htmlTable struct {
-	PID  uint32
 	PIDs string
 	Rows []htmlDescriptor
 }
@@ -122,15 +121,12 @@ func newHTMLPage(r *Report) *htmlPage {
 		p.Objects = append(p.Objects, htmlObject{o, o.what()})
 	}
 	note := r.notes()
-	r.groups(func(q *Process) uint32 { return q.Files }, func(q *Process, pids string) {
-		t := htmlTable{PID: q.PID, PIDs: pids}
-		for i := range q.Descriptors {
-			d := &q.Descriptors[i]
-			t.Rows = append(t.Rows, htmlDescriptor{d, note(d)})
+	r.tables(func(pids string, list []Descriptor) {
+		t := htmlTable{PIDs: pids}
+		for i := range list {
+			t.Rows = append(t.Rows, htmlDescriptor{&list[i], note(&list[i])})
 		}
-		if len(t.Rows) > 0 {
-			p.Tables = append(p.Tables, t)
-		}
+		p.Tables = append(p.Tables, t)
 	})
 	return p
 }

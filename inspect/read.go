@@ -180,11 +180,18 @@ func (b *builder) process(p *image.Process, tasks []*image.Task) Process {
 			r.Maps = append(r.Maps, b.mapping(mm, i))
 		}
 	}
-	for _, fd := range table.FDs {
-		r.Descriptors = append(r.Descriptors, b.descriptor(fd))
-	}
-	sort.Slice(r.Descriptors, func(i, j int) bool { return r.Descriptors[i].FD < r.Descriptors[j].FD })
+	r.Descriptors = b.table(table)
 	return r
+}
+
+// table lists the descriptors of a table, lowest first.
+func (b *builder) table(t *image.Files) []Descriptor {
+	list := []Descriptor{}
+	for _, fd := range t.FDs {
+		list = append(list, b.descriptor(fd))
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].FD < list[j].FD })
+	return list
 }
 
 func (b *builder) task(t *image.Task) Task {
@@ -199,6 +206,13 @@ func (b *builder) task(t *image.Task) Task {
 	}
 	if b.o.Regs {
 		r.Sets = sets
+	}
+	if t.FS != 0 {
+		fs := b.m.FS(t.FS)
+		r.Cwd, r.Root = fs.Cwd, fs.Root
+	}
+	if t.Files != 0 {
+		r.Descriptors = b.table(b.m.Table(t.Files))
 	}
 	return r
 }

@@ -70,6 +70,11 @@ type Task struct {
 	PC       string   `json:"pc"`       // hexadecimal
 	SP       string   `json:"sp"`
 	Sets     []Set    `json:"sets"` // only if asked for
+
+	// Of a thread that has them for itself.
+	Cwd         string       `json:"cwd,omitempty"`
+	Root        string       `json:"root,omitempty"`
+	Descriptors []Descriptor `json:"descriptors,omitempty"`
 }
 
 // Set is a register set of a task.

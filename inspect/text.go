@@ -181,7 +181,11 @@ func exit(status uint32) string {
 }
 
 func (t *text) thread(task *Task) string {
-	return t.bold(fmt.Sprint(task.TID)) + " " + clean(task.Comm) + t.dim(" thread")
+	s := " thread"
+	if task.Cwd != "" {
+		s += " in " + clean(task.Cwd)
+	}
+	return t.bold(fmt.Sprint(task.TID)) + " " + clean(task.Comm) + t.dim(s)
 }
 
 // groups calls f once for each of the objects that processes share: with the
@@ -272,13 +276,10 @@ func (s *Shared) what() string {
 
 func (t *text) descriptors() {
 	note := t.r.notes()
-	t.r.groups(func(p *Process) uint32 { return p.Files }, func(p *Process, pids string) {
-		if len(p.Descriptors) == 0 {
-			return
-		}
+	t.r.tables(func(pids string, list []Descriptor) {
 		t.printf("\n%s\n", t.bold("descriptors of "+pids))
-		for i := range p.Descriptors {
-			d := &p.Descriptors[i]
+		for i := range list {
+			d := &list[i]
 			text := note(d)
 			if text != "" {
 				text = " " + text
@@ -286,6 +287,24 @@ func (t *text) descriptors() {
 			t.printf("  %5d %-2s %-10s %s%s\n", d.FD, d.Access, d.Kind, clean(d.Path), t.dim(text))
 		}
 	})
+}
+
+// tables calls f for each table of descriptors that has some: those of
+// processes, which can share one, then those of threads that have one for
+// themselves.
+func (r *Report) tables(f func(pids string, list []Descriptor)) {
+	r.groups(func(p *Process) uint32 { return p.Files }, func(p *Process, pids string) {
+		if len(p.Descriptors) > 0 {
+			f(pids, p.Descriptors)
+		}
+	})
+	for i := range r.Processes {
+		for j := range r.Processes[i].Tasks {
+			if t := &r.Processes[i].Tasks[j]; len(t.Descriptors) > 0 {
+				f(fmt.Sprint("thread ", t.TID), t.Descriptors)
+			}
+		}
+	}
 }
 
 // notes returns what tells more of a descriptor than its path does.

@@ -17,6 +17,22 @@ type caller struct {
 	pidfd  int
 }
 
+// pidfdThread is PIDFD_THREAD, since 6.9.
+const pidfdThread = unix.O_EXCL
+
+// openTask opens a task by its number: one that does not lead its process takes
+// Linux 6.9.
+func openTask(tid int) (int, error) {
+	fd, err := unix.PidfdOpen(tid, pidfdThread)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.PidfdOpen(tid, 0)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("pidfd_open %d: %w", tid, err)
+	}
+	return fd, nil
+}
+
 // openCaller looks a caller up. Whoever does must check afterwards that the
 // caller still waits: only then is the task that was opened the one that called.
 func openCaller(tid int) (*caller, error) {
@@ -24,7 +40,6 @@ func openCaller(tid int) (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	const pidfdThread = unix.O_EXCL // PIDFD_THREAD, since 6.9
 	fd, err := unix.PidfdOpen(tid, pidfdThread)
 	if errors.Is(err, unix.EINVAL) {
 		fd, err = unix.PidfdOpen(s.tgid, 0)

@@ -125,6 +125,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 		}
 	}
 	s.checkSessions()
+	if err := s.checkOwn(); err != nil {
+		return 0, err
+	}
 	if err := s.checkSegments(); err != nil {
 		return 0, err
 	}

@@ -66,6 +66,7 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 19)); resource.setrlimit(resou
 os.sched_setaffinity(0, {0}); libc.prctl(29, 70000); libc.prctl(33, 1, 1, 0, 0)
 open("/proc/self/oom_score_adj", "w").write("-7"); open("/proc/self/coredump_filter", "w").write("0x11")
 def wait(n):
+    if n == 1: call("unshare", 0x600); os.chdir("/"); os.umask(0o7); os.dup2(z, 301); os.close(300)
     libc.prctl(15, b"worker%d" % n); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN + 5 + n]); libc.sleep(100000)
 dead = os.fork()
 if dead == 0: os._exit(7)

@@ -265,7 +265,7 @@ func (rs *restarter) stageLate() error {
 	for _, f := range rs.lateFiles {
 		var maker *reborn
 		for _, r := range rs.list {
-			if r.mm == nil || !rs.holds(r, f.ID) {
+			if r.mm == nil || !rs.holdsAny(r, f.ID) {
 				continue
 			}
 			fd, err := 0, error(nil)
@@ -278,10 +278,17 @@ func (rs *restarter) stageLate() error {
 			if err != nil {
 				return rs.fileError(f, err)
 			}
-			if r.late == nil {
-				r.late = make(map[uint32]int)
+			r.setLate(f.ID, fd)
+			for _, own := range r.apart {
+				if own.rec.Files == r.rec.Files || !rs.holds(own, f.ID) {
+					continue
+				}
+				its, err := rs.take(own, r, fd)
+				if err != nil {
+					return rs.fileError(f, err)
+				}
+				own.setLate(f.ID, its)
 			}
-			r.late[f.ID] = fd
 		}
 	}
 	for _, t := range rs.lateTargets {
@@ -305,6 +312,24 @@ func (rs *restarter) holds(r *reborn, id uint32) bool {
 		}
 	}
 	return false
+}
+
+// holdsAny reports whether a process, or a thread that has descriptors for
+// itself, has one of an open file.
+func (rs *restarter) holdsAny(r *reborn, id uint32) bool {
+	for _, own := range r.apart {
+		if rs.holds(own, id) {
+			return true
+		}
+	}
+	return rs.holds(r, id)
+}
+
+func (r *reborn) setLate(id uint32, fd int) {
+	if r.late == nil {
+		r.late = make(map[uint32]int)
+	}
+	r.late[id] = fd
 }
 
 func (rs *restarter) openPidFD(r *reborn, f *image.File) (int, error) {

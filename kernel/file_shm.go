@@ -183,9 +183,9 @@ func (m *savedShm) open() (fd int, alone bool, err error) {
 	case err == nil:
 		return fd, true, nil
 	case m.fd >= 0:
-		pidfd, err := unix.PidfdOpen(m.pid, 0)
+		pidfd, err := openTask(m.pid)
 		if err != nil {
-			return -1, false, fmt.Errorf("pidfd_open %d: %w", m.pid, err)
+			return -1, false, err
 		}
 		defer unix.Close(pidfd)
 		fd, err = pidfdGetfd(pidfd, m.fd)

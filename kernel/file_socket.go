@@ -276,9 +276,9 @@ func (s *saver) ownAgain(d *openDescriptor) (int, error) {
 	if d.pidfd < 0 {
 		return d.number, nil
 	}
-	pidfd, err := unix.PidfdOpen(d.pid, 0)
+	pidfd, err := openTask(d.pid)
 	if err != nil {
-		return -1, fmt.Errorf("pidfd_open %d: %w", d.pid, err)
+		return -1, err
 	}
 	defer unix.Close(pidfd)
 	return pidfdGetfd(pidfd, d.number)

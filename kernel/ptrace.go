@@ -61,6 +61,7 @@ type task struct {
 	dispatch           image.Dispatch
 	suspended          bool // its seccomp filters are put off
 	jobStop            bool // it was stopped for job control
+	ownFiles, ownFS    bool // of a thread: it has descriptors, a working directory for itself
 }
 
 // step is called before each request to a traced task, and before each change

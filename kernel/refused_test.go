@@ -120,16 +120,12 @@ if p == 0:
     assert libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), at, 0x8000 | 0x100 | 17, None) > 0
     print("ready", flush=True); signal.pause()
 sys.stdin.readline()`, `process: it shares its memory with pid \d+ \(clone, vfork\)`},
-	{"thread with a working directory of its own", `
+	{"descriptors that threads share, but not with their process", `
 import threading
 up = threading.Event()
-def run(): call("unshare", 0x200); up.set(); time.sleep(9)
-threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has a working directory of its own \(unshare\)`},
-	{"thread with descriptors of its own", `
-import threading
-up = threading.Event()
-def run(): call("unshare", 0x400); up.set(); time.sleep(9)
-threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it has descriptors of its own \(unshare\)`},
+def child(): up.set(); time.sleep(9)
+def run(): call("unshare", 0x400); threading.Thread(target=child, daemon=True).start(); time.sleep(9)
+threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it shares its descriptors with task \d+, and not with its process \(unshare\)`},
 	{"huge pages", `
 libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 1 << 21, 3, 0x40022, -1, 0)
 if m == 2**64 - 1: skip("there are no huge pages")

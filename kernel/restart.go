@@ -54,6 +54,7 @@ type reborn struct {
 	keys      uint32         // protection keys that were allocated for it
 	borrowed  bool           // its memory is that of another process, which comes before it
 	madeBy    *reborn        // the process in whose session it was made; nil for the root
+	apart     []*reborn      // threads that have descriptors or a working directory for themselves
 }
 
 // restarter makes processes from an image.
@@ -426,8 +427,16 @@ func (rs *restarter) mayBecome(p *process) error {
 		if err := rs.mayHaveLimits(p, rec); err != nil {
 			return err
 		}
-		if err := rs.mayHaveRoot(p, rec); err != nil {
+		if err := rs.mayHaveRoot(p, rec, rec.FS); err != nil {
 			return err
+		}
+		for _, t := range rs.img.TasksOf(rec) {
+			if t.FS == 0 {
+				continue
+			}
+			if err := rs.mayHaveRoot(p, rec, t.FS); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

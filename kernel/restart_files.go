@@ -342,7 +342,7 @@ func (rs *restarter) stagePlaces(r *reborn) error {
 	if r.cwd, err = r.openDir(rs.img.FS(r.rec.FS).Cwd); err != nil {
 		return fmt.Errorf("working directory %w", err)
 	}
-	if err = rs.stageRoot(r); err != nil {
+	if r.root, err = rs.openRoot(r, r.rec.FS); err != nil {
 		return err
 	}
 	if err = rs.stageProcessFiles(r); err != nil {
@@ -527,7 +527,7 @@ func (rs *restarter) moves(r *reborn, table *image.Files) []move {
 // have to be put away.
 func (rs *restarter) checkNumbers() error {
 	limit := rs.root.limits[unix.RLIMIT_NOFILE].Max
-	for _, r := range rs.list {
+	for _, r := range rs.tables() {
 		table := rs.img.Table(r.rec.Files)
 		if r.mm == nil || table == nil {
 			continue

@@ -164,7 +164,7 @@ func (rs *restarter) stageQueue(q *image.Queue) error {
 		copy(b[l.word:], m.Data)
 		err := rs.sendToQueue(q.IPC.Number, b, len(m.Data))
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINVAL) {
-			return refuse(fmt.Sprintf("message %d of %d bytes has no room in it", i, len(m.Data)), "raise kernel.msgmnb and kernel.msgmax", unix.ENOSPC)
+			return refuse(fmt.Sprintf("message %d of %d bytes has no room in it", i, len(m.Data)), "raise kernel.msgmnb and kernel.msgmax", Errno(err))
 		}
 		if err != nil {
 			return fmt.Errorf("%s %d: %w", sysvQueue.what, q.IPC.Number, err)

@@ -24,12 +24,12 @@ func (rs *restarter) commit() error {
 		{"protection keys", ofOwner(rs.commitKeys)},
 		{"address space", ofOwner(rs.commitMM)},
 		{"process files", rs.commitProcessFiles},
-		{"directories", rs.commitPlaces},
+		{"directories", commitApart(rs.commitPlaces, ownFS)},
 	}); err != nil {
 		return err
 	}
 	return rs.commitSteps([]commitStep{
-		{"descriptors", rs.commitFiles},
+		{"descriptors", commitApart(rs.commitFiles, ownFiles)},
 		{"settings", rs.commitSettings},
 		{"signal actions", rs.commitSignals},
 		{"tasks", rs.commitTasks},

@@ -13,8 +13,8 @@ import (
 // that is known by a path is open.
 
 // mayHaveRoot checks that a process may have the root directory of the image.
-func (rs *restarter) mayHaveRoot(p *process, rec *image.Process) error {
-	root := rs.img.FS(rec.FS).Root
+func (rs *restarter) mayHaveRoot(p *process, rec *image.Process, fs uint32) error {
+	root := rs.img.FS(fs).Root
 	if root == "/" || p.status.creds.Effective>>capSysChroot&1 != 0 {
 		return nil
 	}
@@ -22,17 +22,18 @@ func (rs *restarter) mayHaveRoot(p *process, rec *image.Process) error {
 		Reason: "to change it takes CAP_SYS_CHROOT", Hint: "restart it as root", Errno: unix.EPERM}
 }
 
-// stageRoot opens the root directory of a process.
-func (rs *restarter) stageRoot(r *reborn) error {
-	root := rs.img.FS(r.rec.FS).Root
+// openRoot has a process open the root directory of a file system state, 0 if it
+// stays as it is.
+func (rs *restarter) openRoot(r *reborn, fs uint32) (int, error) {
+	root := rs.img.FS(fs).Root
 	if root == "/" {
-		return nil
+		return 0, nil
 	}
-	var err error
-	if r.root, err = r.openDir(root); err != nil {
-		return fmt.Errorf("root directory %w", err)
+	fd, err := r.openDir(root)
+	if err != nil {
+		return 0, fmt.Errorf("root directory %w", err)
 	}
-	return nil
+	return fd, nil
 }
 
 // commitRoot changes the root directory.

@@ -113,7 +113,7 @@ func readWhole(path string) ([]byte, error) {
 // openDescriptor is a descriptor whose open file is being saved.
 type openDescriptor struct {
 	process *process // whom it is told of
-	pid     int      // whose descriptor it is: the process's, or this program's
+	pid     int      // whose descriptor it is: the process's, a thread's, or this program's
 	pidfd   int      // of pid; -1 for this program
 	number  int
 	info    *fdinfo
@@ -171,16 +171,22 @@ func (s *saver) descriptors(p *process, r *image.Process) error {
 		}
 		return nil
 	}
+	var err error
+	r.Files, err = s.table(p, p.pid)
+	return err
+}
+
+// table saves the table of descriptors of a task of a process.
+func (s *saver) table(p *process, tid int) (uint32, error) {
 	table := &image.Files{ID: s.newID()}
-	r.Files = table.ID
 	s.img.Tables = append(s.img.Tables, table)
-	fds, err := descriptors(p.pid)
+	fds, err := descriptors(tid)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	pidfd, err := unix.PidfdOpen(p.pid, 0)
+	pidfd, err := openTask(tid)
 	if err != nil {
-		return fmt.Errorf("pidfd_open %d: %w", p.pid, err)
+		return 0, err
 	}
 	defer unix.Close(pidfd)
 	if s.numbers == nil {
@@ -188,19 +194,19 @@ func (s *saver) descriptors(p *process, r *image.Process) error {
 	}
 	locks := newPosixLocks(table)
 	for _, fd := range fds {
-		d := &openDescriptor{process: p, pid: p.pid, pidfd: pidfd, number: fd, own: -1}
+		d := &openDescriptor{process: p, pid: tid, pidfd: pidfd, number: fd, own: -1}
 		id, err := s.descriptor(d)
 		d.close()
 		if err != nil {
-			return fmt.Errorf("pid %d: descriptor %d: %w", p.pid, fd, err)
+			return 0, fmt.Errorf("pid %d: descriptor %d: %w", tid, fd, err)
 		}
-		s.numbers[openNumber{p.pid, fd}] = id
+		s.numbers[openNumber{tid, fd}] = id
 		table.FDs = append(table.FDs, image.FD{Number: uint32(fd), File: id, CloExec: d.info.flags&unix.O_CLOEXEC != 0})
 		if len(d.info.locks) > 0 {
 			locks.add(d)
 		}
 	}
-	return nil
+	return table.ID, nil
 }
 
 // descriptor gives the record of the open file that a descriptor refers to.

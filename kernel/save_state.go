@@ -32,20 +32,26 @@ func (s *saver) fs(p *process, r *image.Process) error {
 		r.FS = s.img.Process(last(p.fsOf.status.nstgid)).FS
 		return nil
 	}
-	f := &image.FS{ID: s.newID(), Umask: p.status.umask}
-	r.FS = f.ID
+	var err error
+	r.FS, err = s.fsOf(p, p.pid, p.status)
+	return err
+}
+
+// fsOf saves the file system state of a task of a process.
+func (s *saver) fsOf(p *process, tid int, status *status) (uint32, error) {
+	f := &image.FS{ID: s.newID(), Umask: status.umask}
 	s.img.FSs = append(s.img.FSs, f)
 	var err error
-	if f.Cwd, err = os.Readlink(procPath(p.pid, "cwd")); err != nil {
-		return err
+	if f.Cwd, err = os.Readlink(procPath(tid, "cwd")); err != nil {
+		return 0, err
 	}
-	if f.Root, err = os.Readlink(procPath(p.pid, "root")); err != nil {
-		return err
+	if f.Root, err = os.Readlink(procPath(tid, "root")); err != nil {
+		return 0, err
 	}
 	if strings.HasSuffix(f.Cwd, " (deleted)") {
 		s.refuse(p, "working directory", f.Cwd, "it is deleted", "let the process change to another directory")
 	}
-	return nil
+	return f.ID, nil
 }
 
 // sighand saves the signal actions of a process.
@@ -195,6 +201,16 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			Creds:   st.creds,
 		}
 		s.img.Tasks = append(s.img.Tasks, r)
+		if t.ownFS {
+			if r.FS, err = s.fsOf(p, t.tid, st); err != nil {
+				return err
+			}
+		}
+		if t.ownFiles {
+			if r.Files, err = s.table(p, t.tid); err != nil {
+				return err
+			}
+		}
 		comm, err := readProc(t.tid, "comm")
 		if err != nil {
 			return err

@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System V semaphores belong to their IPC namespace, but for what is to be undone when a process ends (SEM_UNDO). The
-// kernel does not tell of it. It tells which process has last used a semaphore,
-// and by kcmp(2) whether two processes have the same list of things to undo;
-// one that has never made threads or used SEM_UNDO has none.
+// System V semaphores belong to their IPC namespace, but for what is to be
+// undone when a process ends (SEM_UNDO). The kernel does not tell of it. It tells
+// which process has last used a semaphore, and by kcmp(2) whether two processes
+// have the same list of things to undo; one that has never made threads or used
+// SEM_UNDO has none.
 
 // checkSemaphores refuses processes that may have something to undo.
 func (s *saver) checkSemaphores() error {

@@ -28,25 +28,85 @@ func kcmp(pid1, pid2, kind int, a, b uintptr) (int, error) {
 	return int(c), nil
 }
 
-// shared refuses what clone(2) can share and a restart would not share again:
-// threads that have unshared something, processes that share more than some.
+// shared finds out what the tasks of a process share (clone(2), unshare(2)), and
+// refuses what a restart would not share again.
 func (s *saver) shared(p *process) error {
 	for _, t := range p.tasks[1:] {
-		for _, k := range []struct {
-			kind int
-			what string
-		}{{kcmpFiles, "descriptors"}, {kcmpFS, "a working directory"}} {
-			c, err := kcmp(p.leader().tid, t.tid, k.kind, 0, 0)
-			if err != nil {
-				return err
-			}
-			if c != 0 {
-				s.refuse(p, "thread", strconv.Itoa(t.tid), "it has "+k.what+" of its own (unshare)",
-					"end the thread, or run the program without")
+		c, err := kcmp(p.leader().tid, t.tid, kcmpFiles, 0, 0)
+		if err != nil {
+			return err
+		}
+		t.ownFiles = c != 0
+		if c, err = kcmp(p.leader().tid, t.tid, kcmpFS, 0, 0); err != nil {
+			return err
+		}
+		t.ownFS = c != 0
+		if !t.ownFiles {
+			continue
+		}
+		pidfd, err := unix.PidfdOpen(t.tid, pidfdThread)
+		if err != nil {
+			t.ownFiles = false
+			s.refuse(p, "thread", strconv.Itoa(t.tid), "it has descriptors of its own (unshare), which takes Linux 6.9 to save",
+				"end the thread, or run the program without")
+			continue
+		}
+		unix.Close(pidfd)
+	}
+	return s.sharedProcesses(p)
+}
+
+// checkOwn refuses threads that share what they do not have of their process
+// with others.
+func (s *saver) checkOwn() error {
+	for i, p := range s.tree.processes {
+		if p.zombie {
+			continue
+		}
+		for j, t := range p.tasks {
+			for _, k := range []struct {
+				kind int
+				own  bool
+				what string
+			}{{kcmpFiles, t.ownFiles, "descriptors"}, {kcmpFS, t.ownFS, "working directory"}} {
+				if !k.own {
+					continue
+				}
+				other, err := s.sharer(i, j, k.kind)
+				if err != nil {
+					return err
+				}
+				if other != 0 {
+					s.refuse(p, "thread", strconv.Itoa(t.tid), fmt.Sprintf("it shares its %s with task %d, and not with its process (unshare)", k.what, other),
+						"end one of the two, or run the program without")
+				}
 			}
 		}
 	}
-	return s.sharedProcesses(p)
+	return nil
+}
+
+// sharer finds a task that has something in common with a thread that has not
+// got it of its process: the leader of another process, or a thread that comes
+// before it and has it not of its process either. It is 0 if there is none.
+func (s *saver) sharer(process, thread, kind int) (int, error) {
+	tid := s.tree.processes[process].tasks[thread].tid
+	for i, p := range s.tree.processes {
+		if p.zombie {
+			continue
+		}
+		for j, t := range p.tasks {
+			own := kind == kcmpFiles && t.ownFiles || kind == kcmpFS && t.ownFS
+			if i == process && j == 0 || j > 0 && (!own || i > process || i == process && j >= thread) {
+				continue
+			}
+			c, err := kcmp(tid, t.tid, kind, 0, 0)
+			if err != nil || c == 0 {
+				return t.tid, err
+			}
+		}
+	}
+	return 0, nil
 }
 
 // sharedProcesses finds out what a process shares with others (clone(2)): with

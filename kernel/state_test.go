@@ -145,6 +145,49 @@ if q == 0:
 os.umask(0o22); ready(); same(os.getcwd(), base + "/a"); os.write(w, b"xy"); same(sorted(os.read(c, 1) + os.read(c, 1)), sorted(b"12"))
 for i in p, q: same(os.waitpid(i, 0)[1], 0)
 same(os.readlink("/proc/self/fd/77"), "/dev/zero"); same(os.getcwd(), base + "/b"); same(os.umask(0), 0o77); print("ok")`},
+	{name: "threads with a working directory for themselves", script: `
+import threading
+base = tempfile.mkdtemp(); os.mkdir(base + "/a"); os.mkdir(base + "/b"); os.chdir(base); os.umask(0o22); go = threading.Event(); out = {}
+def run(name, mask):
+    call("unshare", 0x200); os.chdir(base + "/" + name); os.umask(mask); up.release(); go.wait()
+    f = os.open("made", os.O_CREAT | os.O_WRONLY, 0o777); out[name] = os.getcwd(), os.umask(0), os.fstat(f).st_mode & 0o777; os.close(f)
+up = threading.Semaphore(0); l = [threading.Thread(target=run, args=a) for a in (("a", 0o70), ("b", 0o7))]
+for t in l: t.start()
+for t in l: up.acquire()
+ready(); go.set()
+for t in l: t.join()
+same(out, {"a": (base + "/a", 0o70, 0o707), "b": (base + "/b", 7, 0o770)}); same((os.getcwd(), os.umask(0)), (base, 0o22)); print("ok")`},
+	{name: "threads with descriptors for themselves", script: `
+import threading
+d = tempfile.mkdtemp(); f = os.open(d + "/f", os.O_RDWR | os.O_CREAT); os.write(f, b"0123456789"); os.lseek(f, 2, 0); go = threading.Event(); out = []
+r, w = os.pipe(); child = os.fork()
+if child == 0: signal.pause()
+pf = os.pidfd_open(child); shared = os.eventfd(5)
+def lock(kind, where): fcntl.lockf(f, kind | fcntl.LOCK_NB, 1, where)
+def run(n):
+    global libc
+    call("unshare", 0x400 | (0x200 if n == 2 else 0))
+    os.close(w); os.dup2(os.open("/dev/zero", 0), 50 + n); g = os.open(d + "/own%d" % n, os.O_RDWR | os.O_CREAT); os.write(g, b"own"); os.lseek(g, 1, 0); os.dup2(g, w)
+    e = select.epoll(); q = os.eventfd(n); e.register(q, select.EPOLLIN); mine = os.pidfd_open(child); os.set_inheritable(q, True); lock(fcntl.LOCK_EX, n)
+    m = os.memfd_create("m"); os.write(m, b"memory"); os.unlink(d + "/own%d" % n); up.release(); go.wait()
+    try:
+        same(os.readlink("/proc/thread-self/fd/%d" % (50 + n)), "/dev/zero"); same(os.read(w, 9), b"wn"); same([x for x, _ in e.poll(0)], [q]); same(os.eventfd_read(q), n)
+        same(os.get_inheritable(q), True); same(os.get_inheritable(mine), False); same(os.pread(m, 9, 0), b"memory"); signal.pidfd_send_signal(mine, 0); signal.pidfd_send_signal(pf, 0)
+        for other in range(3):
+            try: lock(fcntl.LOCK_EX, other); same(other, n)
+            except BlockingIOError: assert other != n
+        same(os.path.exists("/proc/thread-self/fd/%d" % (50 + 3 - n)), False)
+        os.lseek(f, 1, os.SEEK_CUR); os.eventfd_write(shared, 10)
+    except BaseException as error: out.append(error)
+    tried.wait() # the locks go with the thread
+up = threading.Semaphore(0); tried = threading.Barrier(2); l = [threading.Thread(target=run, args=(n,)) for n in (1, 2)]; lock(fcntl.LOCK_EX, 0)
+for t in l: t.start()
+for t in l: up.acquire()
+had = sorted(map(int, os.listdir("/proc/self/fd")))[:-1]
+ready(); same(sorted(map(int, os.listdir("/proc/self/fd")))[:-1], had); os.write(w, b"pipe"); same(os.read(r, 9), b"pipe"); go.set()
+for t in l: t.join()
+same(out, []); same(os.lseek(f, 0, os.SEEK_CUR), 4); same(os.eventfd_read(shared), 25)
+os.kill(child, 9); os.wait(); print("ok")`},
 	{name: "root directory and oom_score_adj", needs: unix.CAP_SYS_CHROOT + 1, script: `
 open("/proc/self/oom_score_adj", "w").write("55")
 proc = os.open("/proc", os.O_PATH); os.chroot(tempfile.mkdtemp()); ready()

@@ -1,6 +1,10 @@
 package image
 
-import "cr/regset"
+import (
+	"math/bits"
+
+	"cr/regset"
+)
 
 // Tag is the type of a record.
 type Tag uint32
@@ -375,6 +379,8 @@ type MM struct {
 
 	Future uint32 // VMALocked, VMALockOnFault: what mappings to come get (mlockall(2))
 	Pkeys  uint32 // protection keys that are allocated: bit 0 is key 0
+
+	Policies []AreaPolicy // of mappings, by address
 }
 
 func (*MM) tag() Tag { return TagMM }
@@ -399,6 +405,16 @@ func (m *MM) fields(c *coder) {
 	c.bytes(&m.VDSO)
 	c.u32(&m.Future)
 	c.u32(&m.Pkeys)
+	n = c.count(len(m.Policies), 16)
+	if !c.writing && n > 0 {
+		m.Policies = make([]AreaPolicy, n)
+	}
+	for i := range m.Policies {
+		p := &m.Policies[i]
+		c.u64(&p.Start)
+		c.u32(&p.Policy.Mode)
+		c.bytes(&p.Policy.Nodes)
+	}
 }
 
 // VMAKind says what a mapping is backed by.
@@ -434,6 +450,25 @@ const (
 
 	vmaUnknown // the lowest bit without a meaning
 )
+
+// hugeShift is where the flags of a mapping with VMAHugeTLB have the size of its
+// pages, as the exponent of 2: where those of mmap(2) have it (MAP_HUGE_SHIFT).
+const hugeShift = 26
+
+// HugePages are the flags of a mapping of huge pages of a size in bytes, a power
+// of two.
+func HugePages(size uint64) uint32 {
+	return VMAHugeTLB | uint32(bits.TrailingZeros64(size))<<hugeShift
+}
+
+// HugePage is the size of the huge pages of a mapping in bytes; 0 if it has
+// none.
+func (v *VMA) HugePage() uint64 {
+	if v.Flags&VMAHugeTLB == 0 {
+		return 0
+	}
+	return 1 << (v.Flags >> hugeShift)
+}
 
 // VMA is one mapping: a line of /proc/PID/maps.
 type VMA struct {
@@ -648,6 +683,8 @@ type Shm struct {
 	Path  string // of a file: the path that it had
 
 	Segment Segment
+
+	HugePage uint64 // size of its pages in bytes, if it is of huge pages: a memfd
 }
 
 func (*Shm) tag() Tag { return TagShm }
@@ -661,6 +698,7 @@ func (s *Shm) fields(c *coder) {
 	c.u32(&s.Mode)
 	c.str(&s.Path)
 	s.Segment.fields(c)
+	c.u64(&s.HugePage)
 }
 
 // Run is a range of memory, page aligned: Addr is an address in an MM or an

@@ -14,6 +14,13 @@ type MemPolicy struct {
 	Nodes []byte
 }
 
+// AreaPolicy is on which nodes of memory the pages of a mapping are allocated
+// (mbind(2)).
+type AreaPolicy struct {
+	Start  uint64 // of the mapping
+	Policy MemPolicy
+}
+
 // Dispatch is how the system calls of a task become signals (PR_SET_SYSCALL_USER_DISPATCH);
 // Mode is 0 if they do not.
 type Dispatch struct {

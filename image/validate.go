@@ -405,6 +405,9 @@ func (v *validator) objects() error {
 		if s.Size > 1<<62 {
 			return invalid(TagShm, s.ID, "%d bytes large", s.Size)
 		}
+		if h := s.HugePage; h != 0 && (!s.MemFD || h&(h-1) != 0 || h > 1<<34 || h <= uint64(v.m.Header.PageSize) || s.Size&(h-1) != 0) {
+			return invalid(TagShm, s.ID, "%d bytes of huge pages of %d bytes", s.Size, h)
+		}
 		if hasNUL(s.Name, s.Path) {
 			return invalid(TagShm, s.ID, "its name holds a NUL")
 		}

@@ -73,10 +73,25 @@ func (v *validator) mm(m *MM) error {
 		last = a.End
 		found = found || a.Kind == VDSO && a.End-a.Start == uint64(len(m.VDSO))
 	}
+	for i := range m.Policies {
+		p := &m.Policies[i]
+		if i > 0 && p.Start <= m.Policies[i-1].Start || !m.mapped(p.Start) {
+			return invalid(TagMM, m.ID, "a memory policy of what is mapped at %#x", p.Start)
+		}
+		if n := len(p.Policy.Nodes); n > maxPolicy {
+			return invalid(TagMM, m.ID, "a mask of nodes of %d bytes", n)
+		}
+	}
 	if !found {
 		return invalid(TagMM, m.ID, "no vdso of %d bytes is mapped", len(m.VDSO))
 	}
 	return nil
+}
+
+// mapped reports whether a mapping begins at an address.
+func (m *MM) mapped(start uint64) bool {
+	i := sort.Search(len(m.VMAs), func(i int) bool { return m.VMAs[i].Start >= start })
+	return i < len(m.VMAs) && m.VMAs[i].Start == start
 }
 
 // vma says what is wrong with a mapping, "" if nothing is. last is the end of
@@ -100,12 +115,22 @@ func (v *validator) vma(a *VMA, last, limit uint64) string {
 		return "beyond the last user address"
 	case a.Prot&^7 != 0:
 		return fmt.Sprintf("protection %#x", a.Prot)
-	case a.Flags >= vmaUnknown:
+	case a.Flags&(1<<hugeShift-1) >= vmaUnknown || a.Flags&VMAHugeTLB == 0 && a.Flags>>hugeShift != 0:
 		return fmt.Sprintf("flags %#x", a.Flags)
 	case a.Pkey > 31:
 		return fmt.Sprintf("protection key %d", a.Pkey)
 	case hasNUL(a.Name):
 		return "its name holds a NUL"
+	}
+	if size := a.HugePage(); size != 0 {
+		switch {
+		case size <= mask+1 || size > 1<<34:
+			return fmt.Sprintf("huge pages of %d bytes", size)
+		case (a.Start|a.End|a.Offset)&(size-1) != 0:
+			return "not aligned to its huge pages"
+		case a.Kind != Anon && (a.Kind != ShmVMA || v.m.Shm(a.File) == nil || v.m.Shm(a.File).HugePage != size):
+			return "huge pages of another kind, or of another size than the memory has"
+		}
 	}
 	shared := a.Flags&VMAMayShare != 0
 	switch a.Kind {

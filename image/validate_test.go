@@ -90,6 +90,16 @@ var invalid = []struct {
 	{"descriptors of a thread", func(m *image.Image) { m.Tasks[1].Files = 9 }, "task 101: files 9 is missing"},
 	{"descriptors of a thread that a process has too", func(m *image.Image) { m.Tasks[1].Files = 1 }, "task 101: files 1 is not for itself"},
 	{"directory of a leader", func(m *image.Image) { m.FSs = append(m.FSs, &image.FS{ID: 9, Cwd: "/", Root: "/"}); m.Tasks[0].FS = 9 }, "task 100: fs 9 is not for itself"},
+	{"size of huge pages", func(m *image.Image) { m.MMs[0].VMAs[1].Flags = image.HugePages(4096) }, "mapping 0x10010000-0x10014000: huge pages of 4096 bytes"},
+	{"huge pages that are aligned", func(m *image.Image) { m.MMs[0].VMAs[1].Flags = image.HugePages(2 << 20) }, "mapping 0x10010000-0x10014000: not aligned to its huge pages"},
+	{"huge pages of a file", func(m *image.Image) { m.MMs[0].VMAs[0].Flags = image.HugePages(8192) }, "huge pages of another kind"},
+	{"shared huge pages of what has none", func(m *image.Image) { m.MMs[0].VMAs[2].Flags |= image.HugePages(8192) }, "huge pages of another kind"},
+	{"size without huge pages", func(m *image.Image) { m.MMs[0].VMAs[1].Flags = 21 << 26 }, "flags 0x54000000"},
+	{"huge shared memory", func(m *image.Image) { m.Shms[1].HugePage = 8192 }, "shm 2: 4096 bytes of huge pages of 8192 bytes"},
+	{"huge shared memory that is no memfd", func(m *image.Image) { m.Shms[0].HugePage = 8192 }, "shm 1: 16384 bytes of huge pages of 8192 bytes"},
+	{"policy of a mapping", func(m *image.Image) { m.MMs[0].Policies[0].Start += 4096 }, "mm 1: a memory policy of what is mapped at 0x10011000"},
+	{"policies are in order", func(m *image.Image) { m.MMs[0].Policies = append(m.MMs[0].Policies, m.MMs[0].Policies[0]) }, "mm 1: a memory policy of what is mapped at 0x10010000"},
+	{"nodes of a policy", func(m *image.Image) { m.MMs[0].Policies[0].Policy.Nodes = make([]byte, 129) }, "mm 1: a mask of nodes of 129 bytes"},
 	{"number of a queue", func(m *image.Image) { m.Queues[0].IPC.Number = -1 }, "queue 1: number -1"},
 	{"numbers of queues are unique", func(m *image.Image) {
 		m.Queues = append(m.Queues, &image.Queue{ID: 2, IPC: image.IPC{Number: 32769}})

@@ -55,6 +55,7 @@ seg = call("shmget", 0, 8192, 0o1600); libc.shmat.restype = ctypes.c_void_p; at 
 key = int(sys.argv[2]); q = call("msgget", key, 0o1600); call("msgsnd", q, struct.pack("l", 3) + b"waits", ctypes.c_size_t(5), 0); sem = call("semget", key, 2, 0o1640)
 pr = libc.mmap(None, 8 * 4096, 3, 0x22, -1, 0); ctypes.memset(pr, 5, 4 * 4096); libc.mprotect.argtypes = libc.mlock.argtypes = libc.madvise.argtypes = None
 for name, off, v in (("madvise", 4096, 10), ("madvise", 8192, 16), ("madvise", 4096 * 3, 18)): call(name, ctypes.c_void_p(pr + off), 4096, v)
+libc.syscall(237, ctypes.c_void_p(pr + 4096 * 7), ctypes.c_ulong(4096), 1, ctypes.byref(ctypes.c_ulong(1)), ctypes.c_ulong(64), 0)
 call("mlock", ctypes.c_void_p(pr + 4096 * 5), 4096); call("mprotect", ctypes.c_void_p(pr + 4096 * 6), 4096, 0)
 libc.prctl(0x53564d41, 0, ctypes.c_ulong(pr), ctypes.c_ulong(4096), b"named")
 signal.signal(signal.SIGUSR1, lambda n, f: None); signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -170,6 +171,7 @@ func newFailer(t *testing.T) *failer {
 	t.Helper()
 	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
 	adopting(t)
+	kernel.AskMemPolicies()
 	dir := t.TempDir()
 	t.Cleanup(func() { removeSysV(sysvKey()) })
 	f := &failer{t: t, dir: dir, image: savedOnce(t, everyKind, dir, strconv.Itoa(sysvKey())), path: buildWaiter(t), table: map[string]*tally{}}

@@ -52,6 +52,12 @@ func isMemFD(d *openDescriptor) bool {
 
 const memfdPrefix = "/memfd:"
 
+// fSealFutureWrite is F_SEAL_FUTURE_WRITE.
+const fSealFutureWrite = 0x10
+
+// isMemFDName reports whether a mapping has the name of a memfd.
+func isMemFDName(name string) bool { return strings.HasPrefix(name, memfdPrefix) }
+
 func saveMemFD(s *saver, d *openDescriptor) error {
 	own, err := d.dup()
 	if err != nil {
@@ -60,10 +66,6 @@ func saveMemFD(s *saver, d *openDescriptor) error {
 	kind, err := fsType(d.link)
 	if err != nil {
 		return err
-	}
-	if kind == hugetlbfsMagic {
-		s.refuseFile(d, "a memfd of huge pages", "run the program without MFD_HUGETLB")
-		return nil
 	}
 	seals, err := unix.FcntlInt(uintptr(own), unix.F_GET_SEALS, 0)
 	if err != nil {
@@ -75,6 +77,16 @@ func saveMemFD(s *saver, d *openDescriptor) error {
 	m.rec.Name = memfdName(d.file.Path)
 	m.rec.Seals = uint32(seals)
 	d.file.Object = m.rec.ID
+	if kind == hugetlbfsMagic {
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(own, &fs); err != nil {
+			return err
+		}
+		m.rec.HugePage = uint64(fs.Bsize)
+		if seals&(unix.F_SEAL_WRITE|fSealFutureWrite) != 0 {
+			s.refuseFile(d, "a memfd of huge pages that is sealed against writing", "run the program without the seal")
+		}
+	}
 	return nil
 }
 
@@ -130,9 +142,15 @@ func (s *saver) mapShared(p *process, a *area, v *image.VMA) {
 		case strings.HasPrefix(a.name, memfdPrefix):
 			m.rec.MemFD, m.rec.Name = true, memfdName(a.name)
 			s.mappedSeals(m)
+		case a.name == anonHuge:
+			// It comes back as a memfd, which can be mapped in several places.
+			m.rec.MemFD, m.rec.Name = true, "anon_hugepage"
 		case !isAnonShared(a.name) && !isSegment(a) && m.rec.Mode != 0:
 			m.rec.Path = strings.TrimSuffix(a.name, " (deleted)")
 		}
+	}
+	if a.isHuge() {
+		m.rec.HugePage = a.pageSize
 	}
 	if end := v.Offset + v.End - v.Start; m.rec.Mode == 0 && !m.rec.Segment.Is && end > m.rec.Size {
 		m.rec.Size = end

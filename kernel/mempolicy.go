@@ -3,7 +3,12 @@ package kernel
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"sort"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,33 +25,100 @@ var manyNodes = func() bool {
 	return err == nil && bytes.ContainsAny(b, "-,")
 }
 
-// memPolicy saves on which nodes of memory a task allocates.
-func (s *saver) memPolicy(p *process, t *task, r *image.Task) error {
+// areaPolicies saves on which nodes of memory mappings are allocated (mbind(2)).
+// /proc/PID/numa_maps tells which may have a policy of their own: those without
+// have that of the task there.
+func (s *saver) areaPolicies(p *process, mm *image.MM) error {
 	if !manyNodes() {
 		return nil
 	}
-	const mask = 16 // where it lies, behind the mode
-	_, err := t.call(sysGetMempolicy, p.scratch, p.scratch+mask, maxNodes, 0, 0)
-	if errors.Is(err, unix.ENOSYS) {
+	b, err := readProc(p.pid, "numa_maps")
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	may := make(map[uint64]bool)
+	for _, line := range strings.Split(string(b), "\n") {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[1] == "default" {
+			continue
+		}
+		start, err := strconv.ParseUint(f[0], 16, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %q: %w", procPath(p.pid, "numa_maps"), line, err)
+		}
+		may[start] = true
+	}
+	for i := range mm.VMAs {
+		v := &mm.VMAs[i]
+		if !may[v.Start] || v.Kind == image.VDSO || v.Kind == image.VVAR {
+			continue
+		}
+		const ofAddress = 2 // MPOL_F_ADDR
+		policy, err := p.readPolicy(p.leader(), v.Start, ofAddress)
+		if err != nil {
+			return err
+		}
+		if policy.Mode != 0 || len(policy.Nodes) > 0 {
+			mm.Policies = append(mm.Policies, image.AreaPolicy{Start: v.Start, Policy: policy})
+		}
+	}
+	return nil
+}
+
+// setAreaPolicy sets the policy of a mapping that is staged, before its pages are
+// there.
+func (r *reborn) setAreaPolicy(s *stagedVMA) error {
+	list := r.mm.Policies
+	i := sort.Search(len(list), func(i int) bool { return list[i].Start >= s.Start })
+	if i == len(list) || list[i].Start != s.Start {
+		return nil
+	}
+	m := &list[i].Policy
+	mask := make([]byte, maxNodes/8)
+	copy(mask, m.Nodes)
+	_, err := r.do(sysMbind, s.at, s.End-s.Start, m.Mode, layoutOf(r.leader().abi).swapMask(mask), maxNodes, 0)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return nil // as for a task
+	}
+	return err
+}
+
+// memPolicy saves on which nodes of memory a task allocates.
+func (s *saver) memPolicy(p *process, t *task, r *image.Task) error {
+	if !manyNodes() {
+		return nil
+	}
+	policy, err := p.readPolicy(t, 0, 0)
+	if errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	r.MemPolicy = policy
+	return err
+}
+
+// readPolicy has a task say its memory policy, or that of an address.
+func (p *process) readPolicy(t *task, addr, flags uint64) (m image.MemPolicy, err error) {
+	const mask = 16 // where it lies, behind the mode
+	if _, err := t.call(sysGetMempolicy, p.scratch, p.scratch+mask, maxNodes, addr, flags); err != nil {
+		return m, err
+	}
 	b := make([]byte, mask+maxNodes/8)
 	if err := p.mem.read(p.scratch, b); err != nil {
-		return err
+		return m, err
 	}
 	l := layoutOf(t.abi)
-	r.MemPolicy.Mode = l.order.Uint32(b)
+	m.Mode = l.order.Uint32(b)
 	nodes := l.swapMask(b[mask:])
 	for len(nodes) > 0 && nodes[len(nodes)-1] == 0 {
 		nodes = nodes[:len(nodes)-1]
 	}
 	if len(nodes) > 0 {
-		r.MemPolicy.Nodes = nodes
+		m.Nodes = nodes
 	}
-	return nil
+	return m, nil
 }
 
 // commitMemPolicy sets it. Nodes that are not there are done without: it is

@@ -275,6 +275,7 @@ type area struct {
 	name       string
 	flags      string // VmFlags, with a space before and behind each
 	pkey       uint32
+	pageSize   uint64 // bytes, where VmFlags are read
 }
 
 // has reports whether a two letter flag is among VmFlags.
@@ -301,6 +302,9 @@ func readAreas(pid int, full bool) ([]area, error) {
 		case strings.HasPrefix(line, "ProtectionKey:") && len(list) > 0:
 			k, _ := strconv.ParseUint(strings.TrimSpace(line[14:]), 10, 32)
 			list[len(list)-1].pkey = uint32(k)
+		case strings.HasPrefix(line, "KernelPageSize:") && len(list) > 0:
+			k, _ := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(line[15:]), " kB"), 10, 40)
+			list[len(list)-1].pageSize = k << 10
 		case line != "" && line[0] >= 'A' && line[0] <= 'Z':
 			// another line of smaps
 		default:

@@ -126,10 +126,6 @@ up = threading.Event()
 def child(): up.set(); time.sleep(9)
 def run(): call("unshare", 0x400); threading.Thread(target=child, daemon=True).start(); time.sleep(9)
 threading.Thread(target=run, daemon=True).start(); up.wait(); ready()`, `thread \d+: it shares its descriptors with task \d+, and not with its process \(unshare\)`},
-	{"huge pages", `
-libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 1 << 21, 3, 0x40022, -1, 0)
-if m == 2**64 - 1: skip("there are no huge pages")
-ready()`, `mapping .*: it is of huge pages`},
 	{"deleted working directory", `d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); ready()`, `working directory /.*: it is deleted`},
 	{"output of a pseudoterminal that was not read", `
 m, s = os.openpty(); os.write(s, b"x"); time.sleep(0.2)

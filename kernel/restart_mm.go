@@ -54,12 +54,17 @@ func (rs *restarter) stageMemory(r *reborn) error {
 		s := stagedVMA{VMA: v, at: v.Start}
 		if taken.overlaps(span{v.Start, v.End}) {
 			var err error
-			if s.at, err = r.space.take(v.End - v.Start); err != nil {
+			if s.at, err = r.space.takeAligned(v.End-v.Start, v.HugePage()); err != nil {
 				return err
 			}
 		}
 		r.vmas = append(r.vmas, s)
-		if err := rs.mapVMA(r, &r.vmas[len(r.vmas)-1], open); err != nil {
+		last := &r.vmas[len(r.vmas)-1]
+		err := rs.mapVMA(r, last, open)
+		if err == nil {
+			err = r.mayMove(last)
+		}
+		if err != nil {
 			return fmt.Errorf("mapping %x-%x %s: %w", v.Start, v.End, v.Name, err)
 		}
 	}
@@ -105,6 +110,9 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 	switch s.Kind {
 	case image.Anon:
 		flags |= unix.MAP_ANONYMOUS
+		if size := s.HugePage(); size != 0 {
+			flags |= unix.MAP_HUGETLB | hugeFlags(size)
+		}
 	case image.FileVMA:
 		var err error
 		if fd, err = rs.openMapped(r, s, open); err != nil {
@@ -116,6 +124,9 @@ func (rs *restarter) mapVMA(r *reborn, s *stagedVMA, open map[uint32]int) error 
 		return fmt.Errorf("%w: kind %d of mapping", image.ErrInvalid, s.Kind)
 	}
 	at, err := t.mmap(s.at, length, r.firstProt(s), flags, fd, s.Offset)
+	if err != nil && s.HugePage() != 0 {
+		err = noHuge(err, s.HugePage())
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +165,9 @@ func (r *reborn) advise(s *stagedVMA) error {
 		}
 	}
 	if err := r.nameArea(s); err != nil {
+		return err
+	}
+	if err := r.setAreaPolicy(s); err != nil {
 		return err
 	}
 	return r.setKey(s)

@@ -42,6 +42,9 @@ func (rs *restarter) stageShmFiles() error {
 		}
 		err = ftruncate(own, int64(rec.Size))
 		unix.Close(own)
+		if err == nil {
+			err = rs.stageHugeShm(rs.shmFiles[rec.ID])
+		}
 		if err != nil {
 			return fmt.Errorf("%d bytes for %s%s: %w", rec.Size, rec.Name, rec.Path, err)
 		}
@@ -54,7 +57,13 @@ func (rs *restarter) makeMemFD(rec *image.Shm) (int, error) {
 	if rec.Seals != unix.F_SEAL_SEAL {
 		flags |= unix.MFD_ALLOW_SEALING
 	}
+	if rec.HugePage != 0 {
+		flags |= unix.MFD_HUGETLB | int(hugeFlags(rec.HugePage))
+	}
 	fd, err := rs.root.do(sysMemfdCreate, append([]byte(rec.Name), 0), flags)
+	if err != nil && rec.HugePage != 0 {
+		err = noHuge(err, rec.HugePage)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +157,7 @@ func (rs *restarter) mapShmFile(r *reborn, s *stagedVMA, m *stagedShm) error {
 // fillShm writes contents of shared memory.
 func (rs *restarter) fillShm(id uint32, at uint64, data []byte) error {
 	m := rs.shmFiles[id]
-	if m == nil {
+	if m == nil || m.rec.HugePage != 0 {
 		return rs.root.mem.write(rs.shms[id]+at, data)
 	}
 	// The last page may be longer than the file.

@@ -33,7 +33,6 @@ var vmaFlags = []struct {
 
 // refusedAreas are the VmFlags of mappings that cannot be saved.
 var refusedAreas = []struct{ flag, reason, hint string }{
-	{"ht", "it is of huge pages (hugetlbfs)", "run the program without MAP_HUGETLB"},
 	{"um", "it is registered with userfaultfd", "unregister it first"},
 	{"uw", "it is write-protected by userfaultfd", "unregister it first"},
 	{"io", "it is memory of a device", "close the device first"},
@@ -109,6 +108,9 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		}
 		mm.VMAs = append(mm.VMAs, *v)
 	}
+	if err := s.areaPolicies(p, mm); err != nil {
+		return err
+	}
 	if err := part.find(); err != nil {
 		return fmt.Errorf("pid %d: %w", p.pid, err)
 	}
@@ -140,6 +142,12 @@ func (s *saver) vma(p *process, a *area) (*image.VMA, error) {
 			s.refuse(p, "mapping", object, f.reason, f.hint)
 			return nil, nil
 		}
+	}
+	if a.isHuge() {
+		if !s.hugeVMA(p, a, v, object) {
+			return nil, nil
+		}
+		return v, nil
 	}
 	switch {
 	case a.name == "[uprobes]":

@@ -337,6 +337,25 @@ def policy():
 was = policy(); same(was, (2 | 1 << 15, b"\1" + bytes(7))); ready(); same(policy(), was); print("ok")`)
 }
 
+// TestAreaPolicies saves the memory policies of mappings, of a task that has one
+// too.
+func TestAreaPolicies(t *testing.T) {
+	kernel.AskMemPolicies()
+	killAndRestart(t, `
+if sys.maxsize < 2**32 or os.uname().machine != "x86_64": skip("the numbers of the calls are those of x86_64")
+libc.mmap.restype = ctypes.c_void_p; m = libc.mmap(None, 8 * 4096, 3, 0x22, -1, 0); s = libc.mmap(None, 4 * 4096, 3, 0x21, -1, 0); ctypes.memset(m, 7, 8 * 4096)
+one = ctypes.byref(ctypes.c_ulong(1)); at = lambda a: ctypes.c_void_p(a); l = ctypes.c_ulong
+if libc.syscall(237, at(m + 4096), l(2 * 4096), 2 | 1 << 15, one, l(64), 0) < 0: skip("the kernel has no memory policies")
+same(libc.syscall(237, at(m + 5 * 4096), l(4096), 3, one, l(64), 0), 0); same(libc.syscall(237, at(s), l(4 * 4096), 1, one, l(64), 0), 0)
+def policy(a):
+    m, n = ctypes.c_int(), ctypes.create_string_buffer(128); assert libc.syscall(239, ctypes.byref(m), n, l(1024), at(a), 2) == 0; return m.value, n.raw[:8]
+def policies(): return [policy(m + 4096 * i) for i in range(8)] + [policy(s)]
+no, bits = (0, bytes(8)), b"\1" + bytes(7)
+same(libc.syscall(238, 3, one, l(64)), 0)
+was = policies(); same(was, [no] + [(2 | 1 << 15, bits)] * 2 + [no] * 2 + [(3, bits)] + [no] * 2 + [(1, bits)])
+ready(); same(policies(), was); same(ctypes.string_at(m, 8 * 4096), b"\7" * 8 * 4096); print("ok")`)
+}
+
 // segmentCases use System V shared memory, which is gone by the time of the
 // restart, or still there.
 var segmentCases = []struct{ name, script string }{

@@ -127,6 +127,7 @@ const (
 	sysIoprioSet
 	sysSetMempolicy
 	sysGetMempolicy
+	sysMbind
 	sysMlockall
 	sysVfork
 	sysClone
@@ -265,6 +266,7 @@ var sysnos = [sysCount]struct {
 	sysIoprioSet:         {"ioprio_set", [4]int{251, 289, 273, 273}},
 	sysSetMempolicy:      {"set_mempolicy", [4]int{238, 276, 261, 261}},
 	sysGetMempolicy:      {"get_mempolicy", [4]int{239, 275, 260, 260}},
+	sysMbind:             {"mbind", [4]int{237, 274, 259, 259}},
 	sysVfork:             {"vfork", [4]int{58, 190, 189, 189}},
 	sysClone:             {"clone", [4]int{56, 120, 120, 120}},
 	sysRtSigreturn:       {"rt_sigreturn", [4]int{15, 173, 172, 172}},

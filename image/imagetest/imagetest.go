@@ -167,6 +167,7 @@ func mm(abi regset.ABI, id uint32) *image.MM {
 		StartBrk: Heap, Brk: Heap + 0x3800, StartStack: Stack + 0x800, ArgStart: Stack + 0x900, ArgEnd: Stack + 0x910,
 		EnvStart: Stack + 0x910, EnvEnd: Stack + 0x920, Exe: 1, Dumpable: 1,
 		Auxv: make([]byte, 4*abi.WordSize()), VDSO: Page(77),
+		Policies: []image.AreaPolicy{{Start: Heap, Policy: image.MemPolicy{Mode: 2, Nodes: []byte{1}}}},
 		VMAs: []image.VMA{
 			{Start: Text, End: Text + 0x2000, Prot: 5, Kind: image.FileVMA, File: 1, Name: "/bin/job"},
 			{Start: Heap, End: Heap + 0x4000, Prot: 3, Kind: image.Anon, Name: "[heap]"},

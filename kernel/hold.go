@@ -35,6 +35,9 @@ func (t *task) note() error {
 	if t.arch == nil {
 		return fmt.Errorf("pid %d: tasks of this kind are not known", t.tid)
 	}
+	if err := t.retry(regs); err != nil {
+		return err
+	}
 	t.saved = append([]byte(nil), regs...)
 	_, args, in := t.arch.Syscall(t.abi, regs)
 	unfinished := in && t.arch.Result(t.abi, regs) == -erestartRestartblk

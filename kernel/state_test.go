@@ -258,6 +258,17 @@ ts = [threading.Thread(target=slept, args=a) for a in (("sleep", lambda: time.sl
   ("lock", lambda: l.acquire(timeout=3)), ("select", lambda: select.select([r], [], [], 3)))]
 [t.start() for t in ts]; time.sleep(0.5); ready(); [t.join() for t in ts]
 same(sorted(out), ["lock", "poll", "select", "sleep"]); print("ok")`},
+	{name: "calls that signals interrupt", script: `
+if sys.maxsize < 2**32 or os.uname().machine != "x86_64": skip("the numbers of the calls are those of x86_64")
+import threading
+e = select.epoll(); r, w = os.pipe(); e.register(r, select.EPOLLIN); event = ctypes.create_string_buffer(12); rt = ctypes.create_string_buffer(struct.pack("Q", 1 << (signal.SIGUSR2 - 1))); out = {}
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+def run(name, *args):
+    n = libc.syscall(*args); out[name] = n if n >= 0 else errno.errorcode[ctypes.get_errno()]
+ts = [threading.Thread(target=run, args=a) for a in (("epoll_wait", 232, e.fileno(), event, 1, -1), ("epoll_pwait", 281, e.fileno(), event, 1, -1, None, 8),
+  ("rt_sigtimedwait", 128, rt, None, None, 8), ("epoll_wait with a limit", 232, e.fileno(), event, 1, 100000))]
+[t.start() for t in ts]; time.sleep(0.5); ready(); os.write(w, b"x"); os.kill(os.getpid(), signal.SIGUSR2); [t.join() for t in ts]
+same(out, {"epoll_wait": 1, "epoll_pwait": 1, "rt_sigtimedwait": signal.SIGUSR2, "epoll_wait with a limit": "EINTR"}); print("ok")`},
 	{name: "root directory", needs: unix.CAP_SYS_CHROOT + 1, script: `
 os.chroot(tempfile.mkdtemp()); os.chdir("/"); ready(); same(os.listdir("/"), []); print("ok")`},
 	{name: "POSIX timers", script: timerScript + `

@@ -84,6 +84,19 @@ q = call("msgget", key, 0o1600)
 ds = ctypes.create_string_buffer(256); send(q, 1, b"x" * 3000); call("msgctl", q, 2, ds); ds[88:96] = struct.pack("L", 2000); call("msgctl", q, 1, ds)
 ready(); ds = ctypes.create_string_buffer(256); call("msgctl", q, 2, ds); same(ds.raw[88:96], struct.pack("L", 2000)); same(receive(q, 0), (1, b"x" * 3000))
 call("msgctl", q, 0, 0); print("ok")`},
+	{"processes that wait", `
+q = call("msgget", key, 0o1600); s = call("semget", key, 1, 0o1600); operate(s, (0, 2, 0)); send(q, 2, b"other"); b = ctypes.create_string_buffer(99); one = os.getpid(); l = []
+def wait(f):
+    l.append(os.fork())
+    if l[-1] == 0: f(); os._exit(7)
+def waits(pid):
+    while open("/proc/%d/stat" % pid).read().split()[2] != "S": time.sleep(0.01)
+wait(lambda: operate(s, (0, -5, 0))); wait(lambda: operate(s, (0, 0, 0))); wait(lambda: same(call("msgrcv", q, b, ctypes.c_size_t(9), ctypes.c_long(3), 0), 4)); time.sleep(0.2)
+for p in l: waits(p)
+ready(); time.sleep(0.1)
+for p in l: same(os.waitpid(p, os.WNOHANG), (0, 0))
+operate(s, (0, 3, 0)); same(os.waitpid(l[0], 0)[1], 7 << 8); same(os.waitpid(l[1], 0)[1], 7 << 8); send(q, 3, b"last"); same(os.waitpid(l[2], 0)[1], 7 << 8); same(receive(q, 0), (2, b"other"))
+call("msgctl", q, 0, 0); call("semctl", s, 0, 0); print("ok")`},
 	{"semaphores", `
 s = call("semget", key, 3, 0o1604); setall(s, 7, 0, 32767); operate(s, (0, -2, 0), (1, 1, 0))
 was = permissions("sem", s); ready(); same(permissions("sem", s), was); same(call("semget", key, 3, 0), s)

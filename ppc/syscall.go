@@ -125,6 +125,21 @@ func (arch) Rewind(abi regset.ABI, prstatus []byte) bool {
 	return true
 }
 
+// Retry writes r3 and, after sc, CR0.SO, as the kernel has them before
+// check_syscall_restart.
+func (arch) Retry(abi regset.ABI, prstatus []byte) {
+	g := gprs(abi, prstatus)
+	switch {
+	case !g.inSyscall():
+	case g.vector() == trapSCV:
+		result := -int64(eRESTARTNOHAND)
+		g.set(3, uint64(result))
+	default:
+		g.set(3, eRESTARTNOHAND)
+		g.set(ptCCR, g.get(ptCCR)|crSO)
+	}
+}
+
 // Unenter steps back to the instruction, with the first argument in r3.
 func (arch) Unenter(abi regset.ABI, prstatus []byte) {
 	g := gprs(abi, prstatus)

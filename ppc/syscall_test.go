@@ -176,6 +176,23 @@ func TestRewind(t *testing.T) {
 	}
 }
 
+func TestRetry(t *testing.T) {
+	for _, abi := range abis {
+		for trap, r3 := range map[uint64]uint64{0xc00: 4, 0x3000: ^uint64(3)} {
+			data := inCall(abi, trap, r3, crSO)
+			require.False(t, Arch.Rewind(abi, append([]byte(nil), data...)))
+			Arch.Retry(abi, data)
+			require.EqualValues(t, -514, Arch.Result(abi, data))
+			require.True(t, Arch.Rewind(abi, data))
+			require.Equal(t, uint64(1), gprs(abi, data).get(3))
+		}
+		data := inCall(abi, 0x300, 4, crSO)
+		before := append([]byte(nil), data...)
+		Arch.Retry(abi, data)
+		require.Equal(t, before, data, "in no call")
+	}
+}
+
 // Registers from an image may have any length.
 func TestShortPRSTATUS(t *testing.T) {
 	for _, abi := range abis {

@@ -399,6 +399,10 @@ type Arch interface {
 	// those of a task in no call.
 	Rewind(abi ABI, prstatus []byte) bool
 
+	// Retry gives a call that has ended the result ERESTARTNOHAND: the kernel
+	// makes it again unless a handler runs.
+	Retry(abi ABI, prstatus []byte)
+
 	// Unenter takes a task that is at the entry to a system call back to the
 	// instruction that makes it. Skip makes the kernel not carry out the call
 	// that a task is at the entry to.

@@ -115,6 +115,14 @@ func (arch) Rewind(_ regset.ABI, prstatus []byte) bool {
 	return false
 }
 
+// Retry writes rax or eax, and leaves orig_rax for the kernel.
+func (arch) Retry(_ regset.ABI, prstatus []byte) {
+	if g, ok := gprsOf(prstatus); ok && g.inCall() {
+		result := int64(restartNoHand)
+		g.set(g.ax, uint64(result))
+	}
+}
+
 // Unenter steps back to the instruction, with the call's number in rax or eax.
 func (a arch) Unenter(abi regset.ABI, prstatus []byte) {
 	g, ok := gprsOf(prstatus)

@@ -61,6 +61,23 @@ func nonZero(v map[string]uint64) map[string]uint64 {
 	return v
 }
 
+func TestRetry(t *testing.T) {
+	for _, abi := range []regset.ABI{regset.X86_64, regset.I386} {
+		l := gprLayoutOf(abi)
+		g := gprs{l, make([]byte, l.size())}
+		g.set(l.origAX, 65)
+		g.set(l.ax, errno(4))
+		g.set(l.ip, 0x401002)
+		Arch.Retry(abi, g.bytes)
+		require.EqualValues(t, -514, Arch.Result(abi, g.bytes))
+		require.True(t, Arch.Rewind(abi, g.bytes))
+		require.Equal(t, uint64(65), g.get(l.ax))
+		require.Equal(t, uint64(0x401000), g.get(l.ip))
+		Arch.Retry(abi, g.bytes)
+		require.Equal(t, uint64(65), g.get(l.ax), "in no call any more")
+	}
+}
+
 func TestRewind(t *testing.T) {
 	for _, c := range []struct {
 		name     string

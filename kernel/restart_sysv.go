@@ -57,7 +57,16 @@ func (rs *restarter) newSysV(k *sysvKind, ipc *image.IPC, size int) (bool, error
 	if now, there := all[ipc.Number]; there {
 		same := now["key"] == int64(ipc.Key) && (k == sysvQueue || now["nsems"] == int64(size))
 		switch {
-		case same && (now["ctime"] == ipc.Changed || rs.options.Force):
+		case same && rs.options.Force:
+			return false, nil
+		case same && now["ctime"] == ipc.Changed:
+			use := sysvUse{k, ipc.Number, now}
+			pids, _ := use.users()
+			for _, pid := range pids {
+				if pid != 0 && pid != rs.root.pid && lives(pid) {
+					return refuse(fmt.Sprintf("it is in use, by pid %d", pid), "end those who use it, or share it with them (--force)", unix.EBUSY)
+				}
+			}
 			return false, nil
 		case same:
 			return refuse("one of that number and key was made or changed after the checkpoint",

@@ -47,7 +47,7 @@ func (s *saver) findSysV() error {
 			if !known {
 				continue
 			}
-			if p := onlyUser(processes, pids); p != nil {
+			if p := onlyUser(processes, pids); p != nil && !use.awaited() {
 				s.sysv[p] = append(s.sysv[p], use)
 			}
 		}
@@ -64,19 +64,47 @@ func (u *sysvUse) users() (pids []int, known bool) {
 		return []int{int(o["lspid"]), int(o["lrpid"])}, !hidden
 	}
 	for n := int64(0); n < u.object["nsems"]; n++ {
-		var got [3]uintptr
-		for i, command := range []uintptr{semGetPID, semGetNcnt, semGetZcnt} {
-			var e unix.Errno
-			if got[i], _, e = unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), uintptr(n), command, 0, 0, 0); e != 0 {
-				return nil, false // not for this program to read, or gone
-			}
+		pid, err := u.semaphore(n, semGetPID)
+		if err != nil {
+			return nil, false // not for this program to read, or gone
 		}
-		if got[1] != 0 || got[2] != 0 {
-			return nil, false // those of the tree do not wait while they are stopped
-		}
-		pids = append(pids, int(got[0]))
+		pids = append(pids, pid)
 	}
 	return pids, true
+}
+
+// awaited reports whether somebody waits for a semaphore of a set. Those of the
+// tree do not while they are stopped.
+func (u *sysvUse) awaited() bool {
+	if u.kind == sysvQueue {
+		return false // the kernel does not tell
+	}
+	for n := int64(0); n < u.object["nsems"]; n++ {
+		for _, command := range []uintptr{semGetNcnt, semGetZcnt} {
+			if waiting, err := u.semaphore(n, command); err != nil || waiting != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// semaphore asks for a number about a semaphore of a set.
+func (u *sysvUse) semaphore(n int64, command uintptr) (int, error) {
+	got, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), uintptr(n), command, 0, 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(got), nil
+}
+
+// lives reports whether there is a process with a pid that has not ended.
+func lives(pid int) bool {
+	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return false
+	}
+	s, err := readStatus(pid)
+	return err != nil || s.state != 'Z'
 }
 
 // onlyUser finds a process of the tree among those who have used an object; nil
@@ -84,15 +112,16 @@ func (u *sysvUse) users() (pids []int, known bool) {
 func onlyUser(tree map[int]*process, pids []int) *process {
 	var user *process
 	for _, pid := range pids {
-		if pid == 0 {
-			continue
-		}
-		p := tree[pid]
-		if p == nil && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-			return nil
-		}
-		if p != nil && !p.zombie && user == nil {
+		if p := tree[pid]; p != nil && !p.zombie && user == nil {
 			user = p
+		}
+	}
+	if user == nil {
+		return nil
+	}
+	for _, pid := range pids {
+		if pid != 0 && tree[pid] == nil && lives(pid) {
+			return nil
 		}
 	}
 	return user

@@ -194,6 +194,15 @@ func TestSysVInTheWay(t *testing.T) {
 		require.ErrorContains(t, err, "one of that number and key was made or changed after the checkpoint (remove it (ipcrm -q), or use it as it is (--force))")
 		restart(t, earlier, func(o *kernel.LaunchOptions) { o.Force = true }).finish()
 	})
+	t.Run("in use", func(t *testing.T) {
+		p := start(t, sysvPair, strconv.Itoa(key))
+		saved := p.checkpoint(kernel.CheckpointOptions{})
+		_, err := tryRestart(t, saved)
+		require.ErrorContains(t, err, fmt.Sprintf("it is in use, by pid %d (end those who use it, or share it with them (--force))", p.pid))
+		require.NoError(t, unix.Kill(p.pid, unix.SIGKILL))
+		_, _ = p.end()
+		restart(t, saved).finish()
+	})
 	t.Run("a restart that fails leaves none", func(t *testing.T) {
 		saved := savedPair(t)
 		removeSysV(key)

@@ -44,6 +44,7 @@ type hostileRow struct {
 type hostileCase struct {
 	t           *testing.T
 	dir, secret string // the directory of nobody's, and one of root's
+	queue       int    // a message queue of root's
 }
 
 func (h *hostileCase) file(m *image.Image, name string) *image.File {
@@ -248,12 +249,13 @@ var hostileRows = []hostileRow{
 		id, _, e := unix.Syscall(unix.SYS_MSGGET, 0, 0o1600, 0)
 		require.Zero(h.t, e)
 		h.t.Cleanup(func() { _, _, _ = unix.Syscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0) })
+		h.queue = int(id)
 		m.Queues = append(m.Queues, &image.Queue{ID: 4711, IPC: image.IPC{Number: int32(id)}, Messages: []image.QueueMessage{{Type: 1}}})
-	}, options: kernel.RestartOptions{Force: true}, gained: func(*hostileCase, int) string {
-		for _, o := range sysvNumbers("msg", 0) {
-			if f := strings.Fields(o); f[4] != "0" {
-				return o
-			}
+	}, options: kernel.RestartOptions{Force: true}, gained: func(h *hostileCase, _ int) string {
+		const messages = 4
+		line := sysvNumbers("msg", 0)[h.queue]
+		if f := strings.Fields(line); len(f) <= messages || f[messages] != "0" {
+			return "a message in it: " + line
 		}
 		return ""
 	}},

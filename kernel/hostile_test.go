@@ -173,6 +173,19 @@ var hostileRows = []hostileRow{
 	{name: "a file that only root may write", change: func(h *hostileCase, m *image.Image) {
 		h.lead(m, "log", "/etc/passwd")
 	}, errno: eacces},
+	{name: "a FIFO that only root may see, as a file", change: func(h *hostileCase, m *image.Image) {
+		h.lead(m, "file", h.secret+"/fifo")
+		for _, f := range m.Files {
+			if f.Path == h.secret+"/fifo" {
+				f.Mode = unix.S_IFREG | 0o600
+			}
+		}
+	}, errno: eacces},
+	{name: "a file that only root may see, as a FIFO", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Path, f.Kind, f.Mode, f.Object, f.Pos = h.secret+"/read", image.FIFO, unix.S_IFIFO|0o600, 4711, 0
+		m.Pipes = append(m.Pipes, &image.Pipe{ID: 4711, Capacity: 1 << 16})
+	}, errno: eacces},
 	{name: "opened to read, written to", change: func(h *hostileCase, m *image.Image) {
 		f := h.file(m, "log")
 		h.lead(m, "log", "/etc/passwd")
@@ -343,6 +356,7 @@ func newHostileCase(t *testing.T) *hostileCase {
 	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n", h.secret + "/read": "contents\n"} {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
+	require.NoError(t, unix.Mkfifo(h.secret+"/fifo", 0o600))
 	su, err := os.ReadFile("/usr/bin/true")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(top+"/su", su, 0o755))

@@ -231,7 +231,7 @@ func (s *Intercept) checkpoint(n *notification, c *caller) (id int64, answered b
 			return 0, err
 		}
 		defer f.close()
-		f.first = may
+		f.first, o.as = may, f.as
 		u, err := Checkpoint(target, f, o)
 		return int64(u), err
 	}

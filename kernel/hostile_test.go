@@ -18,13 +18,16 @@ import (
 	"cr/kernel"
 )
 
-// nobody is an unprivileged user and group.
-const nobody = 65534
+// Two unprivileged users, and their groups.
+const (
+	nobody  = 65534
+	wwwData = 33
+)
 
-// modest is a program of nobody's, in the directory of its argument. It is no
-// less nice than the caller that is to become it.
+// modest is a program of a user, in a directory. It is no less nice than the
+// caller that is to become it.
 const modest = `
-d = sys.argv[1]; os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); libc.prctl(4, 1, 0, 0, 0)
+d = sys.argv[1]; u = int(sys.argv[2]); os.setgroups([]); os.setresgid(u, u, u); os.setresuid(u, u, u); libc.prctl(4, 1, 0, 0, 0)
 os.nice(max(0, 2 - os.nice(0))); os.chdir(d); f = open("file"); g = open("log", "a"); m = mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
 if os.fork() == 0: signal.pause()
 print("ready", flush=True); signal.pause()`
@@ -43,7 +46,15 @@ type hostileRow struct {
 // hostileCase is what a row is tried with.
 type hostileCase struct {
 	t           *testing.T
-	dir, secret string // the directory of nobody's, and one of root's
+	user, other uint32 // whose the image is, and somebody else
+	dir, secret string // the directory of the user, and one of root's
+	others      string // one of somebody else
+}
+
+// saved makes an image of the user's program.
+func (h *hostileCase) saved() []byte {
+	h.t.Helper()
+	return savedOnce(h.t, modest, h.dir, fmt.Sprint(h.user))
 }
 
 func (h *hostileCase) file(m *image.Image, name string) *image.File {
@@ -67,7 +78,7 @@ func (h *hostileCase) lead(m *image.Image, name, to string) {
 	}
 }
 
-// put removes a file of nobody's and makes something else of its name.
+// put removes a file of the user and makes something else of its name.
 func (h *hostileCase) put(name string, make func(path string) error) {
 	path := filepath.Join(h.dir, name)
 	require.NoError(h.t, os.Remove(path))
@@ -116,6 +127,17 @@ var hostileRows = []hostileRow{
 	{name: "uid 0 of one thread", change: func(_ *hostileCase, m *image.Image) { m.Tasks[len(m.Tasks)-1].Creds.EUID = 0 }, errno: eperm},
 	{name: "gid 0", change: eachTask(func(t *image.Task) { t.Creds.GID, t.Creds.EGID, t.Creds.SGID, t.Creds.FSGID = 0, 0, 0, 0 }), errno: eperm},
 	{name: "file system gid 0", change: eachTask(func(t *image.Task) { t.Creds.FSGID = 0 }), errno: eperm},
+	{name: "ids of another user", change: func(h *hostileCase, m *image.Image) {
+		for _, t := range m.Tasks {
+			c := &t.Creds
+			c.UID, c.EUID, c.SUID, c.FSUID, c.GID, c.EGID, c.SGID, c.FSGID = h.other, h.other, h.other, h.other, h.other, h.other, h.other, h.other
+		}
+	}, errno: eperm},
+	{name: "saved uid of another user", change: func(h *hostileCase, m *image.Image) {
+		for _, t := range m.Tasks {
+			t.Creds.SUID = h.other
+		}
+	}, errno: eperm},
 	{name: "another group", change: eachTask(func(t *image.Task) { t.Creds.Groups = []uint32{0} }), errno: eperm},
 	{name: "permitted capabilities", change: eachTask(func(t *image.Task) { t.Creds.Permitted, t.Creds.Effective = 1<<21, 1<<21 }), errno: eperm},
 	{name: "effective capabilities", change: eachTask(func(t *image.Task) { t.Creds.Effective = 1 << 21 }), errno: eperm},
@@ -170,6 +192,7 @@ var hostileRows = []hostileRow{
 		}
 	}, errno: eacces},
 	{name: "a file that only root may read", change: func(h *hostileCase, m *image.Image) { h.lead(m, "file", h.secret+"/read") }, errno: eacces},
+	{name: "a file that only another user may read", change: func(h *hostileCase, m *image.Image) { h.lead(m, "file", h.others+"/file") }, errno: eacces},
 	{name: "a file that only root may write", change: func(h *hostileCase, m *image.Image) {
 		h.lead(m, "log", "/etc/passwd")
 	}, errno: eacces},
@@ -283,25 +306,37 @@ func othersPID(_ *hostileCase, m *image.Image) {
 
 func nothing(*hostileCase, int) string { return "" }
 
-// TestHostile restarts crafted images as a user without privileges, by a kernel
+// TestHostile restarts crafted images as users without privileges, by a kernel
 // side that is root: each is refused with the caller as it was, or runs without
 // having gained anything.
 func TestHostile(t *testing.T) {
 	needs(t, "CAP_SETUID", unix.CAP_SETUID)
 	adopting(t)
 	path := buildWaiter(t)
-	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	text := "\n| what the image claims | result |\n|---|---|\n"
-	refused, harmless := 0, 0
-	all := newHostileCase(t)
-	original := savedOnce(t, modest, all.dir)
-	rows := append([]hostileRow{{name: "what it was", gained: nothing}}, hostileRows...)
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
+	for _, u := range [][2]uint32{{nobody, wwwData}, {wwwData, nobody}} {
+		table := &hostileTable{path: path, user: u[0], other: u[1]}
+		table.run(t, hostileRows)
+	}
+}
+
+// hostileTable is what came of rows.
+type hostileTable struct {
+	path              string // of the caller's program
+	user, other       uint32
+	text              string
+	refused, harmless int
+}
+
+// run tries rows in callers of the user.
+func (table *hostileTable) run(t *testing.T, rows []hostileRow) {
+	all := newHostileCase(t, table.user, table.other)
+	original := all.saved()
+	for _, row := range append([]hostileRow{{name: "what it was", gained: nothing}}, rows...) {
+		t.Run(fmt.Sprintf("%d/%s", table.user, row.name), func(t *testing.T) {
 			h, b := all, original
 			if row.before != nil {
-				h = newHostileCase(t)
-				b = savedOnce(t, modest, h.dir)
+				h = newHostileCase(t, table.user, table.other)
+				b = h.saved()
 			}
 			if row.change != nil {
 				b = changed(t, b, func(m *image.Image) { row.change(h, m) })
@@ -313,47 +348,59 @@ func TestHostile(t *testing.T) {
 				k, v, _ := strings.Cut(row.env, "=")
 				t.Setenv(k, v)
 			}
-			w := startWaiter(t, path, user)
-			if row.gained == nil {
-				err := w.refuses(b, row.options)
-				ok := false
-				for _, e := range row.errno {
-					ok = ok || kernel.Errno(err) == e
-				}
-				require.True(t, ok, "%v: %v", kernel.Errno(err), err)
-				refused++
-				text += fmt.Sprintf("| %s | %s: %s |\n", row.name, unix.ErrnoName(kernel.Errno(err)), h.plain(err))
-				return
-			}
-			_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
-			require.NoError(t, err)
-			for _, pid := range descendants(w.pid) {
-				for key, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534", "Groups": "",
-					"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
-					require.Equal(t, want, status(pid, key), key)
-				}
-				if why := row.gained(h, pid); why != "" {
-					require.FailNow(t, "it has gained something", why)
-				}
-			}
-			harmless++
-			text += fmt.Sprintf("| %s | runs as nobody, with nothing more |\n", row.name)
+			table.try(t, h, row, b)
 		})
 	}
-	t.Logf("%s%d refused with the caller as it was, %d run without a privilege", text, refused, harmless)
+	t.Logf("as user %d:\n| what the image claims | result |\n|---|---|\n%s%d refused with the caller as it was, %d run without more than the caller has",
+		table.user, table.text, table.refused, table.harmless)
 }
 
-// newHostileCase makes files of nobody's and of root's.
-func newHostileCase(t *testing.T) *hostileCase {
+// try restarts an image in a caller of the user.
+func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b []byte) {
+	w := startWaiter(t, table.path, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: table.user, Gid: table.user}})
+	if row.gained == nil {
+		err := w.refuses(b, row.options)
+		ok := false
+		for _, e := range row.errno {
+			ok = ok || kernel.Errno(err) == e
+		}
+		require.True(t, ok, "%v: %v", kernel.Errno(err), err)
+		table.refused++
+		table.text += fmt.Sprintf("| %s | %s: %s |\n", row.name, unix.ErrnoName(kernel.Errno(err)), h.plain(err))
+		return
+	}
+	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
+	require.NoError(t, err)
+	for _, pid := range descendants(w.pid) {
+		if table.user != 0 {
+			ids := fmt.Sprint(table.user)
+			ids = strings.Join([]string{ids, ids, ids, ids}, " ")
+			for key, want := range map[string]string{"Uid": ids, "Gid": ids, "Groups": "",
+				"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
+				require.Equal(t, want, status(pid, key), key)
+			}
+		}
+		if why := row.gained(h, pid); why != "" {
+			require.FailNow(t, "it has gained something", why)
+		}
+	}
+	table.harmless++
+	table.text += fmt.Sprintf("| %s | runs, with nothing more than the caller has |\n", row.name)
+}
+
+// newHostileCase makes files of a user, of another one, and of root.
+func newHostileCase(t *testing.T, user, other uint32) *hostileCase {
 	t.Helper()
 	top, err := os.MkdirTemp("", "cr-hostile-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(top) })
 	require.NoError(t, os.Chmod(top, 0o755))
-	h := &hostileCase{t: t, dir: top + "/nobody", secret: top + "/root"}
+	h := &hostileCase{t: t, user: user, other: other, dir: top + "/user", secret: top + "/root", others: top + "/other"}
 	require.NoError(t, os.Mkdir(h.dir, 0o755))
 	require.NoError(t, os.Mkdir(h.secret, 0o700))
-	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n", h.secret + "/read": "contents\n"} {
+	require.NoError(t, os.Mkdir(h.others, 0o755))
+	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n",
+		h.secret + "/read": "contents\n", h.others + "/file": "contents\n"} {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
 	require.NoError(t, unix.Mkfifo(h.secret+"/fifo", 0o600))
@@ -362,7 +409,10 @@ func newHostileCase(t *testing.T) *hostileCase {
 	require.NoError(t, os.WriteFile(top+"/su", su, 0o755))
 	require.NoError(t, os.Chmod(top+"/su", 0o755|os.ModeSetuid))
 	for _, name := range []string{"", "/file", "/log"} {
-		require.NoError(t, os.Chown(h.dir+name, nobody, nobody))
+		require.NoError(t, os.Chown(h.dir+name, int(user), int(user)))
+	}
+	for _, name := range []string{"", "/file"} {
+		require.NoError(t, os.Chown(h.others+name, int(other), int(other)))
 	}
 	return h
 }

@@ -306,6 +306,69 @@ func othersPID(_ *hostileCase, m *image.Image) {
 
 func nothing(*hostileCase, int) string { return "" }
 
+// rootRows are for callers that are root, with files in a directory of somebody
+// else, who can put something else in their place.
+var rootRows = []hostileRow{
+	{name: "another user's", change: eachTask(func(t *image.Task) {
+		c := &t.Creds
+		c.UID, c.EUID, c.SUID, c.FSUID, c.GID, c.EGID, c.SGID, c.FSGID = nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody
+		c.Permitted, c.Effective, c.Inheritable, c.Ambient = 0, 0, 0, 0
+	}), gained: func(h *hostileCase, pid int) string {
+		for key, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534",
+			"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
+			if v := status(pid, key); v != want {
+				return key + " " + v
+			}
+		}
+		return ""
+	}},
+	{name: "capabilities that there are not", change: eachTask(func(t *image.Task) { t.Creds.Permitted = 1<<63 | t.Creds.Permitted }), errno: eperm},
+	{name: "a symlink to another file, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/etc/passwd", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/proc/self/environ", p) })
+	}, errno: estale},
+	{name: "a FIFO, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return unix.Mkfifo(p, 0o666) })
+	}, errno: estale},
+	{name: "a device, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/dev/zero", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of root's, for one that it writes", before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink(h.secret+"/read", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for one that it writes", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Size, f.Pos = 0, 0
+	}, before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink("/proc/self/oom_score_adj", p) })
+	}, errno: estale},
+	{name: "a symlink for the directory of one that it writes", before: func(h *hostileCase) {
+		require.NoError(h.t, os.Rename(h.dir, h.dir+".moved"))
+		require.NoError(h.t, os.Symlink(h.secret, h.dir))
+		require.NoError(h.t, os.WriteFile(h.secret+"/log", []byte("of root's"), 0o600))
+		require.NoError(h.t, os.Rename(h.dir+".moved/file", h.secret+"/file"))
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for a FIFO", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Kind, f.Mode, f.Flags, f.Object, f.Pos = image.FIFO, unix.S_IFIFO|0o600, unix.O_RDWR, 4711, 0
+		m.Pipes = append(m.Pipes, &image.Pipe{ID: 4711, Capacity: 1 << 16, Data: []byte("-900")})
+	}, before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink("/proc/self/oom_score_adj", p) })
+	}, errno: estale},
+}
+
+// TestHostileToRoot restarts images of root's, where somebody else has changed
+// them or what they lead to. An image is a program, which root had better not
+// take from others; but what a good image leads to is not theirs to choose.
+func TestHostileToRoot(t *testing.T) {
+	needs(t, "CAP_SETUID", unix.CAP_SETUID)
+	adopting(t)
+	table := &hostileTable{path: buildWaiter(t), other: nobody}
+	table.run(t, rootRows)
+}
+
 // TestHostile restarts crafted images as users without privileges, by a kernel
 // side that is root: each is refused with the caller as it was, or runs without
 // having gained anything.
@@ -408,8 +471,12 @@ func newHostileCase(t *testing.T, user, other uint32) *hostileCase {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(top+"/su", su, 0o755))
 	require.NoError(t, os.Chmod(top+"/su", 0o755|os.ModeSetuid))
+	owner := int(user)
+	if user == 0 {
+		owner = int(other)
+	}
 	for _, name := range []string{"", "/file", "/log"} {
-		require.NoError(t, os.Chown(h.dir+name, int(user), int(user)))
+		require.NoError(t, os.Chown(h.dir+name, owner, owner))
 	}
 	for _, name := range []string{"", "/file"} {
 		require.NoError(t, os.Chown(h.others+name, int(other), int(other)))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sort"
 	"strconv"
 
@@ -51,7 +52,8 @@ func (rs *restarter) changed(f *image.File, what string) error {
 // when the image was made. For files that are mapped, contents count: the same
 // contents under another time are the same file. A file that can only be
 // written to may have grown, for whoever writes to it does not know what it
-// holds.
+// holds; so there it is the path that must be the same, or whoever may change a
+// directory could choose where somebody else's program writes to.
 func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool) error {
 	if rs.options.Force {
 		return nil
@@ -62,12 +64,21 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	kind := st.Mode & unix.S_IFMT
+	written := kind == unix.S_IFREG && !mapped && f.Flags&unix.O_ACCMODE == unix.O_WRONLY
 	switch {
 	case kind != f.Mode&unix.S_IFMT, kind == unix.S_IFCHR && st.Rdev != f.Rdev:
 		return rs.changed(f, "it has become a file of another kind")
-	case kind != unix.S_IFREG, f.Flags&unix.O_PATH != 0, f.Mtime == 0:
+	case f.Flags&unix.O_PATH != 0:
 		return nil
-	case !mapped && f.Flags&unix.O_ACCMODE == unix.O_WRONLY:
+	case kind == unix.S_IFIFO, written:
+		if err := rs.checkWay(link, f); err != nil {
+			return err
+		}
+	}
+	switch {
+	case kind != unix.S_IFREG, f.Mtime == 0:
+		return nil
+	case written:
 		if st.Size < f.Size {
 			return rs.changed(f, fmt.Sprintf("it has shrunk from %d to %d bytes", f.Size, st.Size))
 		}
@@ -87,6 +98,19 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 		}
 	}
 	return rs.changed(f, "it was modified")
+}
+
+// checkWay makes sure that a path has led to what was opened without symbolic
+// links, as it did.
+func (rs *restarter) checkWay(link string, f *image.File) error {
+	path, err := os.Readlink(link)
+	if err != nil {
+		return err
+	}
+	if path != f.Path {
+		return rs.changed(f, "it has come to lead to "+path)
+	}
+	return nil
 }
 
 // sum is the checksum of a file that the process has open for reading: of what

@@ -52,8 +52,9 @@ func (rs *restarter) changed(f *image.File, what string) error {
 // when the image was made. For files that are mapped, contents count: the same
 // contents under another time are the same file. A file that can only be
 // written to may have grown, for whoever writes to it does not know what it
-// holds; so there it is the path that must be the same, or whoever may change a
-// directory could choose where somebody else's program writes to.
+// holds. No symbolic link may have come in the way of a file that is opened by
+// its path, or whoever may change a directory could choose what somebody else's
+// program reads, or where it writes to.
 func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool) error {
 	if rs.options.Force {
 		return nil
@@ -64,13 +65,12 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	kind := st.Mode & unix.S_IFMT
-	written := kind == unix.S_IFREG && !mapped && f.Flags&unix.O_ACCMODE == unix.O_WRONLY
 	switch {
 	case kind != f.Mode&unix.S_IFMT, kind == unix.S_IFCHR && st.Rdev != f.Rdev:
 		return rs.changed(f, "it has become a file of another kind")
 	case f.Flags&unix.O_PATH != 0:
 		return nil
-	case kind == unix.S_IFIFO, written:
+	case !mapped && (kind == unix.S_IFREG || kind == unix.S_IFIFO) && (st.Ino != f.Ino || st.Dev != f.Dev):
 		if err := rs.checkWay(link, f); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 	switch {
 	case kind != unix.S_IFREG, f.Mtime == 0:
 		return nil
-	case written:
+	case !mapped && f.Flags&unix.O_ACCMODE == unix.O_WRONLY:
 		if st.Size < f.Size {
 			return rs.changed(f, fmt.Sprintf("it has shrunk from %d to %d bytes", f.Size, st.Size))
 		}

@@ -81,7 +81,7 @@ func TestHostileRace(t *testing.T) {
 						stopped <- n
 						return
 					default:
-						time.Sleep(time.Duration(n%50) * 100 * time.Microsecond)
+						time.Sleep(time.Duration(n%50) * 400 * time.Microsecond)
 					}
 				}
 			}()

@@ -100,7 +100,7 @@ func equalGroups(a, b []uint32) bool {
 
 // commitCreds gives a task its credentials, by its own calls.
 func (rs *restarter) commitCreds(r *reborn, t *task, rec *image.Task) error {
-	now, then := r.status.creds, rec.Creds
+	now, then := rs.creds(r.process), rec.Creds
 	if then.NoNewPrivs {
 		if _, err := t.call(sysPrctl, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return err

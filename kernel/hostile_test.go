@@ -382,10 +382,33 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestHostileInUserNamespace restarts images in callers that have all
+// capabilities, but in a user namespace of their own.
+func TestHostileInUserNamespace(t *testing.T) {
+	needs(t, "CAP_SETUID", unix.CAP_SETUID)
+	adopting(t)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}}
+	table := &hostileTable{path: buildWaiter(t), user: nobody, other: wwwData,
+		attr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids,
+			Credential: &syscall.Credential{NoSetGroups: true}}}
+	var rows []hostileRow
+	for _, row := range hostileRows {
+		switch row.name {
+		case "uid 0", "saved uid 0", "gid 0", "ids of another user", "another group", "negative nice value", "real-time policy",
+			"real-time I/O priority", "I/O flusher", "raised hard limit", "lower oom_score_adj", "a file that only root may read",
+			"a file that only root may write", "a symlink to a file of root's for it":
+			rows = append(rows, row)
+		}
+	}
+	require.Len(t, rows, 14)
+	table.run(t, rows)
+}
+
 // hostileTable is what came of rows.
 type hostileTable struct {
 	path              string // of the caller's program
 	user, other       uint32
+	attr              *syscall.SysProcAttr // of the caller, if it is not just the user's
 	text              string
 	refused, harmless int
 }
@@ -420,7 +443,11 @@ func (table *hostileTable) run(t *testing.T, rows []hostileRow) {
 
 // try restarts an image in a caller of the user.
 func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b []byte) {
-	w := startWaiter(t, table.path, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: table.user, Gid: table.user}})
+	attr := table.attr
+	if attr == nil {
+		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: table.user, Gid: table.user}}
+	}
+	w := startWaiter(t, table.path, attr)
 	if row.gained == nil {
 		err := w.refuses(b, row.options)
 		ok := false
@@ -434,7 +461,11 @@ func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b [
 	}
 	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
 	require.NoError(t, err)
-	for _, pid := range descendants(w.pid) {
+	pids := descendants(w.pid)
+	if table.attr != nil {
+		pids = pids[:1] // a child that the caller had keeps what it had
+	}
+	for _, pid := range pids {
 		if table.user != 0 {
 			ids := fmt.Sprint(table.user)
 			ids = strings.Join([]string{ids, ids, ids, ids}, " ")

@@ -76,7 +76,9 @@ type restarter struct {
 	ownProcess bool              // the root process is of our making, not a caller
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
-	ownUsers   bool              // the processes are in a user namespace of their own, with one user
+	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
+	ownUsers   bool              // they are in another user namespace than the first
+	otherUsers bool              // or in another one than this program
 	backs      []func() error    // what puts back what is changed for now
 	fileRestarter
 }
@@ -410,12 +412,19 @@ func (rs *restarter) mayBecome(p *process) error {
 		return err
 	}
 	rs.securebits = uint32(bits)
+	if err := rs.readUsers(p.pid); err != nil {
+		return err
+	}
+	now := rs.creds(p)
 	for _, rec := range rs.img.Processes {
 		if rec.State == image.Zombie {
 			continue
 		}
 		for _, t := range rs.img.TasksOf(rec) {
-			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds, rs.securebits); err != nil {
+			if err := rs.mayHaveIDs(p, &now, &t.Creds); err != nil {
+				return err
+			}
+			if err := mayHaveCreds(p.pid, &now, &t.Creds, rs.securebits); err != nil {
 				return err
 			}
 		}

@@ -223,8 +223,8 @@ func eachCreds(change func(*image.Creds)) func(*image.Image) {
 	}
 }
 
-// TestRestartHostile restarts crafted images by cr restart as a user without
-// privileges: it is refused, or what runs has no more than the user has. In a
+// TestRestartHostile restarts crafted images as a user without privileges, by cr
+// restart, and by the call where root has started cr run: it is refused, or what runs has no more than the user has. In a
 // user namespace of its own it may have any capability, over nothing else.
 func TestRestartHostile(t *testing.T) {
 	dir, cr, program := forAll(t)
@@ -254,8 +254,12 @@ func TestRestartHostile(t *testing.T) {
 			}
 		}
 	}
+	su := filepath.Join(dir, "su")
+	out, err := exec.Command("cp", program, su).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.Chmod(su, 0o755|os.ModeSetuid))
 	const ran = "runs"
-	text := "\n| what the image claims | --pids=new | in a namespace |\n|---|---|---|\n"
+	text := "\n| what the image claims | --pids=new | in a namespace | the call, to a kernel side that is root |\n|---|---|---|---|\n"
 	refused, harmless := 0, 0
 	for _, c := range []struct {
 		what   string
@@ -264,41 +268,42 @@ func TestRestartHostile(t *testing.T) {
 		spaced string
 	}{
 		{"what it was", func(*image.Image) {}, ran, ran},
-		{"uid 0", eachCreds(func(c *image.Creds) { c.UID, c.EUID, c.SUID, c.FSUID = 0, 0, 0, 0 }), "x", "x"},
-		{"saved uid 0", eachCreds(func(c *image.Creds) { c.SUID = 0 }), "x", "x"},
-		{"another user's", eachCreds(func(c *image.Creds) { c.UID, c.EUID, c.SUID, c.FSUID = 1001, 1001, 1001, 1001 }), "x", "x"},
-		{"gid 0", eachCreds(func(c *image.Creds) { c.GID, c.EGID, c.SGID, c.FSGID = 0, 0, 0, 0 }), "x", "x"},
-		{"another group", eachCreds(func(c *image.Creds) { c.Groups = []uint32{0} }), "x", "x"},
-		{"a capability", eachCreds(func(c *image.Creds) { c.Permitted, c.Effective = 1<<21, 1<<21 }), "x", "x"},
-		{"securebits", eachCreds(func(c *image.Creds) { c.Securebits = 1 }), "x", "x"},
-		{"raised hard limit", func(m *image.Image) { m.Processes[0].Limits[unix.RLIMIT_NOFILE].Max = 1 << 30 }, "x", "x"},
-		{"lower oom_score_adj", func(m *image.Image) { m.Processes[0].OOMScoreAdj = -900 }, "x", "x"},
-		{"real-time policy", func(m *image.Image) { m.Tasks[0].Sched.Policy, m.Tasks[0].Sched.Priority = 1, 50 }, "x", "x"},
-		{"another root directory", func(m *image.Image) { m.FSs[0].Root = own }, "x", "x"},
-		{"a file that only root may read", lead("file", secret), "x", "x"},
-		{"a file that only root may write", lead("log", "/etc/passwd"), "x", "x"},
+		{"uid 0", eachCreds(func(c *image.Creds) { c.UID, c.EUID, c.SUID, c.FSUID = 0, 0, 0, 0 }), "the image is of uid 0", ran},
+		{"saved uid 0", eachCreds(func(c *image.Creds) { c.SUID = 0 }), "the image is of uids 1000, 1000, 0, 1000", "no choice of users and groups"},
+		{"another user's", eachCreds(func(c *image.Creds) { c.UID, c.EUID, c.SUID, c.FSUID = 1001, 1001, 1001, 1001 }), "the image is of uid 1001", ran},
+		{"gid 0", eachCreds(func(c *image.Creds) { c.GID, c.EGID, c.SGID, c.FSGID = 0, 0, 0, 0 }), "the image is of uid 1000, gid 0", ran},
+		{"another group", eachCreds(func(c *image.Creds) { c.Groups = []uint32{0} }), "groups [0]", "no choice of users and groups"},
+		{"a capability", eachCreds(func(c *image.Creds) { c.Permitted, c.Effective = 1<<21, 1<<21 }), "capabilities 0x200000", ran},
+		{"securebits", eachCreds(func(c *image.Creds) { c.Securebits = 1 }), "securebits 0x1", ran},
+		{"raised hard limit", func(m *image.Image) { m.Processes[0].Limits[unix.RLIMIT_NOFILE].Max = 1 << 30 }, "hard limit was", "hard limit was"},
+		{"lower oom_score_adj", func(m *image.Image) { m.Processes[0].OOMScoreAdj = -900 }, "oom_score_adj was -900", "oom_score_adj was -900"},
+		{"real-time policy", func(m *image.Image) { m.Tasks[0].Sched.Policy, m.Tasks[0].Sched.Priority = 1, 50 }, "takes a privilege", "takes a privilege"},
+		{"another root directory", func(m *image.Image) { m.FSs[0].Root = own }, "takes CAP_SYS_CHROOT", ran},
+		{"a file that only root may read", lead("file", secret), "permission denied", "permission denied"},
+		{"a file that only root may write", lead("log", "/etc/passwd"), "permission denied", "permission denied"},
 		{"a setuid program", func(m *image.Image) {
-			for _, f := range m.Files {
-				if f.ID == m.MMs[0].Exe {
-					f.Path, f.Mtime, f.Sum = "/usr/bin/su", 0, 0
-				}
-			}
-		}, "x", "x"},
+			f := *m.File(m.MMs[0].Exe)
+			f.ID, f.Path, f.Mtime, f.Sum = 4711, su, 0, 0
+			m.Files, m.MMs[0].Exe = append(m.Files, &f), f.ID
+		}, ran, ran},
 	} {
 		path := filepath.Join(own, "crafted")
 		require.NoError(t, os.WriteFile(path, altered(t, original, c.change), 0o644))
 		row := "| " + c.what
-		for how, want := range map[string]string{"new": c.new, "namespace": c.spaced} {
-			_ = want
+		for _, how := range []string{"new", "namespace"} {
+			want := map[string]string{"new": c.new, "namespace": c.spaced}[how]
 			q := launch(t, nil, append(append([]string{}, as...), cr, "restart", "--pids="+how, path)...)
 			q.say("x")
 			line := q.line()
 			if line != "alive" {
 				require.Equal(t, failed, q.end().ExitStatus(), "%s: %s", c.what, q.said)
+				require.Contains(t, q.said.String(), want, c.what)
+				require.NotContains(t, q.said.String(), "half way", c.what)
 				refused++
-				row += " | " + strings.TrimSpace(q.said.String())
+				row += " | " + want
 				continue
 			}
+			require.Equal(t, ran, want, c.what)
 			harmless++
 			row += " | " + ran
 			pids, err := childPIDs(q.cmd.Process.Pid)
@@ -306,8 +311,28 @@ func TestRestartHostile(t *testing.T) {
 			require.NotEmpty(t, pids)
 			for _, pid := range pids {
 				require.Equal(t, "1000 1000 1000 1000", statusOf(t, pid, "Uid"), c.what)
+				require.Equal(t, "1000 1000 1000 1000", statusOf(t, pid, "Gid"), c.what)
+				require.Equal(t, "", statusOf(t, pid, "Groups"), c.what)
+				if how == "new" {
+					require.Equal(t, "0000000000000000", statusOf(t, pid, "CapPrm"), c.what)
+				}
 			}
 			endTree(q.cmd.Process.Pid)
+		}
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		out, w := under(t, f, cr, as[0], append(append([]string{}, as[1:]...), program, "restart", "0")...)
+		f.Close()
+		if c.new == ran {
+			require.Empty(t, out, c.what)
+			require.Zero(t, w.ExitStatus(), "%s: it ends where its input does", c.what)
+			harmless++
+			row += " | " + ran
+		} else {
+			require.Contains(t, []string{"restart EPERM\n", "restart EACCES\n"}, out, c.what)
+			require.Equal(t, 1, w.ExitStatus(), "%s: the caller is as it was", c.what)
+			refused++
+			row += " | " + strings.TrimSpace(strings.TrimPrefix(out, "restart "))
 		}
 		text += row + " |\n"
 	}

@@ -173,6 +173,9 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 // restartCaller makes a held process, or what it becomes by executing a stub,
 // into the image.
 func (rs *restarter) restartCaller(p *process, stream *spool) error {
+	if err := p.apart(); err != nil {
+		return err
+	}
 	kind, err := rs.rootKind()
 	if err != nil {
 		return err

@@ -461,11 +461,10 @@ func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b [
 	}
 	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
 	require.NoError(t, err)
-	pids := descendants(w.pid)
-	if table.attr != nil {
-		pids = pids[:1] // a child that the caller had keeps what it had
-	}
-	for _, pid := range pids {
+	for _, pid := range descendants(w.pid) {
+		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); exe == table.path {
+			continue // a child that the caller had keeps what it had
+		}
 		if table.user != 0 {
 			ids := fmt.Sprint(table.user)
 			ids = strings.Join([]string{ids, ids, ids, ids}, " ")

@@ -361,5 +361,5 @@ func (s *Intercept) restart(n *notification, c *caller) (answered bool, err erro
 		return false, err
 	}
 	defer f.close()
-	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n})
+	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n, as: f.as})
 }

@@ -19,6 +19,7 @@ type RestartOptions struct {
 	ID uint64 // the checkpoint that the image must be of; 0: any
 
 	call *notification // the call that the task waits in, if it is known
+	as   *authority    // of the caller, by which its files are written to; nil: this program's own
 
 	// Force restarts even where files differ from what they were.
 	Force bool

@@ -237,9 +237,11 @@ func TestRestartHostile(t *testing.T) {
 		require.NoError(t, os.Chown(own+name, user, user))
 	}
 	pid, _ := target(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}},
-		script(t, dir, `cd "`+own+`"; exec 4<file 5>>log; exec "`+program+`" wait`))
+		script(t, dir, `cd "`+own+`"; exec 4<file 5>>log
+			mkfifo fifo; exec 6<>fifo 7<>gone; echo queued >&6; echo gone >&7; rm gone
+			exec "`+program+`" wait`))
 	saved := filepath.Join(own, "image")
-	_, said, w := run(t, cr, "checkpoint", "-o", saved, strconv.Itoa(pid))
+	_, said, w := run(t, cr, "checkpoint", "--kill", "-o", saved, strconv.Itoa(pid))
 	require.Zero(t, w.ExitStatus(), said)
 	original, err := os.ReadFile(saved)
 	require.NoError(t, err)

@@ -462,8 +462,9 @@ func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b [
 	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
 	require.NoError(t, err)
 	for _, pid := range descendants(w.pid) {
-		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); exe == table.path {
-			continue // a child that the caller had keeps what it had
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if pid != w.pid && (err != nil || exe == table.path) {
+			continue // a child that the caller had keeps what it had, and ends
 		}
 		if table.user != 0 {
 			ids := fmt.Sprint(table.user)

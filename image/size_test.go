@@ -90,16 +90,12 @@ func TestEndlessRecords(t *testing.T) {
 // the stream: the smallest of each kind, and the smallest elements of lists.
 func TestMemoryOfRecords(t *testing.T) {
 	const n = 100
-	records := image.Samples()
-	for _, r := range []image.Record{
+	records := append(image.Samples(),
 		&image.Task{Pending: make([][]byte, n)}, &image.Process{Timers: make([]image.Timer, n), Pending: make([][]byte, n)},
 		&image.MM{VMAs: make([]image.VMA, n)}, &image.Files{FDs: make([]image.FD, n), Locks: make([]image.Lock, n)},
 		&image.Socket{Messages: make([]image.Message, n)}, &image.Epoll{Targets: make([]image.EpollTarget, n)},
 		&image.Inotify{Watches: make([]image.Watch, n)}, &image.File{Locks: make([]image.Lock, n)},
-		&image.Sighand{Actions: make([]image.Action, n)}, &image.CPU{State: regset.State{Sets: make([]regset.Set, n)}},
-	} {
-		records = append(records, r)
-	}
+		&image.Sighand{Actions: make([]image.Action, n)}, &image.CPU{State: regset.State{Sets: make([]regset.Set, n)}})
 	worst, which := 0.0, ""
 	for i, r := range records {
 		payload, err := image.Encode(r)

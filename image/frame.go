@@ -23,8 +23,16 @@ const summed = 28
 // MaxPages is the most that one pages record holds, in bytes.
 const MaxPages = 4 << 20
 
-// maxRecord is the most that another record holds, in bytes.
-const maxRecord = 1 << 30
+// MaxMetadata is the most that all records take but for runs, pages and tail,
+// with their heads, in bytes: a reader keeps them in memory.
+const MaxMetadata = 256 << 20
+
+// minPage is the size of the smallest pages, in bytes.
+const minPage = 4 << 10
+
+// maxRuns is the most that a runs record holds, in bytes: the fields before its
+// list, and runs of a page of the smallest size each.
+const maxRuns = 9 + MaxPages/minPage*16
 
 // skippable marks a record that a reader which does not know its tag may pass
 // over.

@@ -25,6 +25,9 @@ var (
 	ErrInvalid   = fmt.Errorf("%w: invalid", ErrFormat)
 )
 
+// ErrTooLarge is the error of the writer for an image that no reader would take.
+var ErrTooLarge = fmt.Errorf("its records take more than %d bytes", MaxMetadata)
+
 // RecordError names the record that is at fault. It wraps one of the errors
 // above.
 type RecordError struct {

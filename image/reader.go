@@ -16,6 +16,7 @@ type Reader struct {
 	records uint64
 	sum     uint32 // of the heads so far
 	before  uint32 // the same without the last head
+	sizes   uint64 // of the records that MaxMetadata is about, so far
 	image   *Image
 	runs    *runsChecker
 	buf     []byte
@@ -75,7 +76,7 @@ func Read(r io.Reader) (*Image, *Reader, error) {
 		if rec == nil && !h.skip() {
 			return nil, nil, rd.fail(h, start, errPlace)
 		}
-		payload, err := rd.payload(h, start, maxRecord)
+		payload, err := rd.metadata(h, start)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -128,7 +129,7 @@ func (r *Reader) Next() (*Pages, error) {
 			}
 			r.done = true
 		case h.skip():
-			if _, err := r.payload(h, start, maxRecord); err != nil {
+			if _, err := r.metadata(h, start); err != nil {
 				return nil, err
 			}
 		default:
@@ -138,9 +139,18 @@ func (r *Reader) Next() (*Pages, error) {
 	return nil, io.EOF
 }
 
-// small reads the payload of a record and its fields.
+// metadata reads the payload of a record that counts towards MaxMetadata.
+func (r *Reader) metadata(h head, start int64) ([]byte, error) {
+	if r.sizes += headSize; r.sizes > MaxMetadata || h.length > MaxMetadata-r.sizes {
+		return nil, r.fail(h, start, fmt.Errorf("%w: %d bytes long: the records would take more than %d", ErrInvalid, h.length, MaxMetadata))
+	}
+	r.sizes += h.length
+	return r.payload(h, start, MaxMetadata)
+}
+
+// small reads the payload of a runs record or of the tail, and its fields.
 func (r *Reader) small(h head, start int64, rec record) error {
-	payload, err := r.payload(h, start, maxRecord)
+	payload, err := r.payload(h, start, maxRuns)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (v *validator) header() error {
 	switch {
 	case !h.ABI.Known():
 		return bad("unknown ABI: %v", h.ABI)
-	case h.PageSize < 4<<10 || h.PageSize > 256<<10 || h.PageSize&(h.PageSize-1) != 0:
+	case h.PageSize < minPage || h.PageSize > 256<<10 || h.PageSize&(h.PageSize-1) != 0:
 		return bad("page size %d", h.PageSize)
 	case uint64(h.Tasks) != uint64(len(v.m.Tasks)):
 		return bad("it counts %d tasks, there are %d", h.Tasks, len(v.m.Tasks))

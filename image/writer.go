@@ -34,13 +34,13 @@ func NewWriter(w io.Writer, m *Image) (*Writer, error) {
 	copy(prefix[:], magic)
 	binary.LittleEndian.PutUint32(prefix[8:], version)
 	wr.write(prefix[:])
-	for _, r := range m.records() {
+	for _, r := range append(m.records(), &memory{m.Bytes}) {
 		if err := wr.record(r); err != nil {
 			return nil, err
 		}
-	}
-	if err := wr.record(&memory{m.Bytes}); err != nil {
-		return nil, err
+		if wr.offset-prefixSize > MaxMetadata {
+			return nil, fmt.Errorf("%s: %w", r.tag(), ErrTooLarge)
+		}
 	}
 	return wr, nil
 }

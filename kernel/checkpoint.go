@@ -28,6 +28,7 @@ type CheckpointOptions struct {
 	Answered *bool
 
 	call *notification // the call that Caller waits in, if it is known
+	as   *authority    // of the caller; nil: this program's own
 
 	Kill bool // end the processes once the image is whole
 	Stop bool // leave the processes stopped, as by SIGSTOP
@@ -146,9 +147,6 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	s.order()
 	for _, m := range s.memory {
 		s.img.Bytes += m.bytes()
-	}
-	if err := s.findShms(); err != nil {
-		return 0, err
 	}
 	s.img.Bytes += s.shmBytes()
 	if err := s.sums.wait(); err != nil {

@@ -80,11 +80,18 @@ func idsOf(c *image.Creds) string {
 
 func equalIDs(a, b *image.Creds) bool {
 	if a.UID != b.UID || a.EUID != b.EUID || a.SUID != b.SUID || a.FSUID != b.FSUID ||
-		a.GID != b.GID || a.EGID != b.EGID || a.SGID != b.SGID || a.FSGID != b.FSGID || len(a.Groups) != len(b.Groups) {
+		a.GID != b.GID || a.EGID != b.EGID || a.SGID != b.SGID || a.FSGID != b.FSGID {
 		return false
 	}
-	for i := range a.Groups {
-		if a.Groups[i] != b.Groups[i] {
+	return equalGroups(a.Groups, b.Groups)
+}
+
+func equalGroups(a, b []uint32) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
 			return false
 		}
 	}
@@ -93,7 +100,7 @@ func equalIDs(a, b *image.Creds) bool {
 
 // commitCreds gives a task its credentials, by its own calls.
 func (rs *restarter) commitCreds(r *reborn, t *task, rec *image.Task) error {
-	now, then := r.status.creds, rec.Creds
+	now, then := rs.creds(r.process), rec.Creds
 	if then.NoNewPrivs {
 		if _, err := t.call(sysPrctl, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return err

@@ -162,7 +162,8 @@ func (f *callerFile) wait(event int16) error {
 
 // authority is what a task's system calls on files are judged by.
 type authority struct {
-	uid, gid  int // fsuid and fsgid
+	uid, gid  int   // fsuid and fsgid
+	groups    []int // nil: as this program's
 	effective uint64
 }
 
@@ -177,11 +178,17 @@ func authorityOf(c *caller) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{int(them.creds.FSUID), int(them.creds.FSGID), them.creds.Effective}
+	a := &authority{int(them.creds.FSUID), int(them.creds.FSGID), nil, them.creds.Effective}
+	if !equalGroups(self.creds.Groups, them.creds.Groups) {
+		a.groups = make([]int, len(them.creds.Groups))
+		for i, g := range them.creds.Groups {
+			a.groups[i] = int(g)
+		}
+	}
 	if them.userns != self.userns {
 		a.effective = 0 // they hold below the caller's own namespace
 	}
-	if self.creds.FSUID == them.creds.FSUID && self.creds.FSGID == them.creds.FSGID &&
+	if self.creds.FSUID == them.creds.FSUID && self.creds.FSGID == them.creds.FSGID && a.groups == nil &&
 		self.creds.Effective&^a.effective == 0 {
 		return nil, nil
 	}
@@ -205,10 +212,18 @@ func (a *authority) do(f func() (int, error)) (n int, err error) {
 	less[0].Effective &= uint32(a.effective)
 	less[1].Effective &= uint32(a.effective >> 32)
 
+	regrouped := false
+	groups, err := unix.Getgroups()
+	if err == nil && a.groups != nil {
+		err = unix.Setgroups(a.groups)
+		regrouped = err == nil
+	}
 	gid, _ := unix.SetfsgidRetGid(a.gid)
 	uid, _ := unix.SetfsuidRetUid(a.uid)
 	header.Pid = 0
-	err = unix.Capset(&header, &less[0])
+	if err == nil {
+		err = unix.Capset(&header, &less[0])
+	}
 	if gotUID, _ := unix.SetfsuidRetUid(-1); err == nil && gotUID != a.uid {
 		err = unix.EPERM
 	}
@@ -220,7 +235,11 @@ func (a *authority) do(f func() (int, error)) (n int, err error) {
 	}
 	unix.SetfsuidRetUid(uid)
 	unix.SetfsgidRetGid(gid)
-	if e := unix.Capset(&header, &own[0]); e != nil {
+	e := unix.Capset(&header, &own[0])
+	if e == nil && regrouped {
+		e = unix.Setgroups(groups)
+	}
+	if e != nil {
 		return n, e // the thread stays locked, and is not used again
 	}
 	runtime.UnlockOSThread()

@@ -20,6 +20,7 @@ var errnos = []struct {
 	errno unix.Errno
 }{
 	{image.ErrFormat, unix.ENOEXEC},
+	{image.ErrTooLarge, unix.EFBIG},
 	{convert.ErrForeign, unix.ENOEXEC},
 	{context.Canceled, unix.EINTR},
 	{context.DeadlineExceeded, unix.ETIMEDOUT},

@@ -31,6 +31,7 @@ func TestErrno(t *testing.T) {
 		{RefusedErrors{{PID: 1, Errno: unix.EOPNOTSUPP}, {PID: 2, Errno: unix.EBUSY}}, unix.EOPNOTSUPP},
 		{&RefusedError{PID: 1, Reason: "no errno"}, unix.EIO},
 		{image.ErrFormat, unix.ENOEXEC},
+		{image.ErrTooLarge, unix.EFBIG},
 		{image.ErrMagic, unix.ENOEXEC},
 		{&image.RecordError{Err: image.ErrTruncated}, unix.ENOEXEC},
 		{&image.RecordError{Err: unix.EIO}, unix.EIO},

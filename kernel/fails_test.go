@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -197,4 +198,22 @@ print("ready", flush=True); signal.pause()`, dir)
 	var st unix.Statfs_t
 	require.NoError(t, unix.Statfs(dir, &st))
 	require.Equal(t, uint64(2<<20-3<<19), st.Bfree*uint64(st.Bsize), "the room is free again")
+}
+
+// TestSharingCaller restarts in a caller whose memory or descriptors are another
+// process's as well.
+func TestSharingCaller(t *testing.T) {
+	adopting(t)
+	image := savedOnce(t, `print("ready", flush=True); signal.pause()`)
+	path := buildWaiter(t)
+	for what, flags := range map[string]int{"memory": unix.CLONE_VM, "descriptors": unix.CLONE_FILES} {
+		t.Run(what, func(t *testing.T) {
+			t.Setenv("CALLER_SHARES", strconv.Itoa(flags))
+			w := startWaiter(t, path, nil)
+			err := w.refuses(image, kernel.RestartOptions{})
+			require.ErrorIs(t, err, unix.EBUSY)
+			other := descendants(w.pid)
+			require.ErrorContains(t, err, fmt.Sprintf("it shares its %s with pid %d", what, other[len(other)-1]))
+		})
+	}
 }

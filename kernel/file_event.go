@@ -95,7 +95,7 @@ func (rs *restarter) stageEventFD(f *image.File) error {
 	defer unix.Close(own)
 	var b [8]byte
 	hostOrder.PutUint64(b[:], f.Event.Count)
-	_, err = unix.Write(own, b[:])
+	_, err = rs.options.as.do(func() (int, error) { return unix.Write(own, b[:]) })
 	return err
 }
 

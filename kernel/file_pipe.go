@@ -262,7 +262,7 @@ func (rs *restarter) fillPipe(end int, p *image.Pipe) error {
 		return err
 	}
 	for at := 0; at < len(p.Data); {
-		n, err := unix.Write(fd, p.Data[at:])
+		n, err := rs.options.as.do(func() (int, error) { return unix.Write(fd, p.Data[at:]) })
 		if err != nil {
 			return fmt.Errorf("contents of a pipe: %w", err)
 		}

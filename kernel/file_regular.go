@@ -160,11 +160,11 @@ func (rs *restarter) stagedAt(f *image.File, fd int) error {
 // to open a FIFO can take for ever, and some devices do not like to be opened.
 // What was really opened is checked again.
 func (rs *restarter) checkKind(f *image.File) error {
-	var st unix.Stat_t
-	if err := unix.Stat(procPath(rs.root.pid, "root")+f.Path, &st); err != nil {
+	kind, rdev, err := rs.root.kindOf(f.Path, 0)
+	if err != nil {
 		return nil // to open it says why
 	}
-	if st.Mode&unix.S_IFMT != f.Mode&unix.S_IFMT || st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev != f.Rdev {
+	if kind != f.Mode&unix.S_IFMT || kind == unix.S_IFCHR && rdev != f.Rdev {
 		return rs.changed(f, "it has become a file of another kind")
 	}
 	return nil

@@ -16,12 +16,13 @@ import (
 // is gone, to be saved. It is read through an open file where there is one, and
 // otherwise through the mappings of it.
 type savedShm struct {
-	rec  *image.Shm
-	pid  int    // whose
-	fd   int    // descriptor leads to it; -1 if none does
-	file string // in /proc, where there is no descriptor; "" if it may not be opened
-	maps []shmMap
-	runs []image.Run // offsets
+	rec    *image.Shm
+	pid    int             // whose
+	fd     int             // descriptor leads to it, open for reading; -1 if none does
+	writer *openDescriptor // one that is open for writing only; nil if none is
+	file   string          // of a mapping, in /proc; "" if it may not be opened
+	maps   []shmMap
+	runs   []image.Run // offsets
 }
 
 // shmMap is a mapping of a part of it.
@@ -97,10 +98,11 @@ func memfdName(path string) string {
 // setFile notes an open file that leads to the contents.
 func (m *savedShm) setFile(d *openDescriptor) {
 	m.rec.Size, m.rec.Mode = uint64(d.st.Size), d.st.Mode
-	if m.fd < 0 && d.access() != unix.O_WRONLY {
+	switch {
+	case d.access() == unix.O_WRONLY:
+		m.writer = d
+	case m.fd < 0:
 		m.pid, m.fd = d.pid, d.number
-	} else if m.file == "" {
-		m.file = d.link
 	}
 }
 
@@ -185,22 +187,15 @@ func (s *saver) mappedSeals(m *savedShm) {
 // open opens the contents for reading; -1 without error if only the mappings
 // lead to them. Unless alone, the open file is the target's, whose offset is not
 // to be touched.
-func (m *savedShm) open() (fd int, alone bool, err error) {
-	file := m.file
+//
+// Whoever has it open for reading, or mapped, which takes the same, may read all
+// of it. Whoever has it open for writing only may not, so that the authority of
+// whoever asked for the checkpoint counts.
+func (m *savedShm) open(as *authority) (fd int, alone bool, err error) {
 	if m.fd >= 0 {
-		file = procPath(m.pid, "fd/"+strconv.Itoa(m.fd))
-	}
-	if file == "" {
-		return -1, false, nil
-	}
-	fd, err = unix.Open(file, unix.O_RDONLY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EPERM) {
-		fd, err = unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}
-	switch {
-	case err == nil:
-		return fd, true, nil
-	case m.fd >= 0:
+		if fd, err = openToRead(procPath(m.pid, "fd/"+strconv.Itoa(m.fd))); err == nil {
+			return fd, true, nil
+		}
 		pidfd, err := openTask(m.pid)
 		if err != nil {
 			return -1, false, err
@@ -208,10 +203,31 @@ func (m *savedShm) open() (fd int, alone bool, err error) {
 		defer unix.Close(pidfd)
 		fd, err = pidfdGetfd(pidfd, m.fd)
 		return fd, false, err
-	case len(m.maps) > 0:
+	}
+	if m.file != "" {
+		if fd, err = openToRead(m.file); err == nil {
+			return fd, true, nil
+		}
+	}
+	if m.writer == nil {
 		return -1, false, nil
 	}
-	return -1, false, fmt.Errorf("%s: %w", file, err)
+	fd, err = as.do(func() (int, error) { return openToRead(m.writer.link) })
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		err = &RefusedError{PID: m.writer.process.pid, Kind: "descriptor", Object: fmt.Sprintf("%d %s", m.writer.number, m.writer.file.Path),
+			Reason: "a deleted file that is open for writing only, and may not be read",
+			Hint:   "close it first, or open it for reading too", Errno: unix.EACCES}
+	}
+	return fd, true, err
+}
+
+// openToRead opens a file without a trace where that may be had.
+func openToRead(file string) (int, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EPERM) {
+		fd, err = unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
 }
 
 // Whences of lseek(2) that golang.org/x/sys lacks on some machines.
@@ -223,9 +239,14 @@ const (
 // findShms lists what is to be saved of shared memory: what is no hole.
 func (s *saver) findShms() error {
 	for _, m := range s.shmList {
-		fd, alone, err := m.open()
+		fd, alone, err := m.open(s.options.as)
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			s.refused = append(s.refused, refused)
+			continue
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("contents of %s: %w", m.what(), err)
 		}
 		switch {
 		case fd < 0:
@@ -321,9 +342,9 @@ func (s *saver) shmBytes() (n uint64) {
 // to read memory that was never touched makes such.
 func (s *saver) shmPages(buf []byte, write func(owner uint32, runs []image.Run, data []byte) error) error {
 	for _, m := range s.shmList {
-		fd, _, err := m.open()
+		fd, _, err := m.open(s.options.as)
 		if err != nil {
-			return err
+			return fmt.Errorf("contents of %s: %w", m.what(), err)
 		}
 		err = m.pages(fd, buf, write)
 		if fd >= 0 {

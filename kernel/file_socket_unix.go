@@ -479,9 +479,8 @@ func (rs *restarter) answers(rec *image.Socket) bool {
 	if !path.IsAbs(full) {
 		full = path.Join(rec.Dir, full)
 	}
-	var st unix.Stat_t
-	err = unix.Lstat(procPath(r.pid, "root")+full, &st)
-	return err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK
+	kind, _, err := r.kindOf(full, unix.AT_SYMLINK_NOFOLLOW)
+	return err != nil || kind != unix.S_IFSOCK
 }
 
 // unlinkSocket removes the file of a socket.

@@ -18,13 +18,16 @@ import (
 	"cr/kernel"
 )
 
-// nobody is an unprivileged user and group.
-const nobody = 65534
+// Two unprivileged users, and their groups.
+const (
+	nobody  = 65534
+	wwwData = 33
+)
 
-// modest is a program of nobody's, in the directory of its argument. It is no
-// less nice than the caller that is to become it.
+// modest is a program of a user, in a directory. It is no less nice than the
+// caller that is to become it.
 const modest = `
-d = sys.argv[1]; os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); libc.prctl(4, 1, 0, 0, 0)
+d = sys.argv[1]; u = int(sys.argv[2]); os.setgroups([]); os.setresgid(u, u, u); os.setresuid(u, u, u); libc.prctl(4, 1, 0, 0, 0)
 os.nice(max(0, 2 - os.nice(0))); os.chdir(d); f = open("file"); g = open("log", "a"); m = mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
 if os.fork() == 0: signal.pause()
 print("ready", flush=True); signal.pause()`
@@ -43,8 +46,16 @@ type hostileRow struct {
 // hostileCase is what a row is tried with.
 type hostileCase struct {
 	t           *testing.T
-	dir, secret string // the directory of nobody's, and one of root's
+	user, other uint32 // whose the image is, and somebody else
+	dir, secret string // the directory of the user, and one of root's
+	others      string // one of somebody else
 	queue       int    // a message queue of root's
+}
+
+// saved makes an image of the user's program.
+func (h *hostileCase) saved() []byte {
+	h.t.Helper()
+	return savedOnce(h.t, modest, h.dir, fmt.Sprint(h.user))
 }
 
 func (h *hostileCase) file(m *image.Image, name string) *image.File {
@@ -68,7 +79,7 @@ func (h *hostileCase) lead(m *image.Image, name, to string) {
 	}
 }
 
-// put removes a file of nobody's and makes something else of its name.
+// put removes a file of the user and makes something else of its name.
 func (h *hostileCase) put(name string, make func(path string) error) {
 	path := filepath.Join(h.dir, name)
 	require.NoError(h.t, os.Remove(path))
@@ -117,6 +128,17 @@ var hostileRows = []hostileRow{
 	{name: "uid 0 of one thread", change: func(_ *hostileCase, m *image.Image) { m.Tasks[len(m.Tasks)-1].Creds.EUID = 0 }, errno: eperm},
 	{name: "gid 0", change: eachTask(func(t *image.Task) { t.Creds.GID, t.Creds.EGID, t.Creds.SGID, t.Creds.FSGID = 0, 0, 0, 0 }), errno: eperm},
 	{name: "file system gid 0", change: eachTask(func(t *image.Task) { t.Creds.FSGID = 0 }), errno: eperm},
+	{name: "ids of another user", change: func(h *hostileCase, m *image.Image) {
+		for _, t := range m.Tasks {
+			c := &t.Creds
+			c.UID, c.EUID, c.SUID, c.FSUID, c.GID, c.EGID, c.SGID, c.FSGID = h.other, h.other, h.other, h.other, h.other, h.other, h.other, h.other
+		}
+	}, errno: eperm},
+	{name: "saved uid of another user", change: func(h *hostileCase, m *image.Image) {
+		for _, t := range m.Tasks {
+			t.Creds.SUID = h.other
+		}
+	}, errno: eperm},
 	{name: "another group", change: eachTask(func(t *image.Task) { t.Creds.Groups = []uint32{0} }), errno: eperm},
 	{name: "permitted capabilities", change: eachTask(func(t *image.Task) { t.Creds.Permitted, t.Creds.Effective = 1<<21, 1<<21 }), errno: eperm},
 	{name: "effective capabilities", change: eachTask(func(t *image.Task) { t.Creds.Effective = 1 << 21 }), errno: eperm},
@@ -171,8 +193,22 @@ var hostileRows = []hostileRow{
 		}
 	}, errno: eacces},
 	{name: "a file that only root may read", change: func(h *hostileCase, m *image.Image) { h.lead(m, "file", h.secret+"/read") }, errno: eacces},
+	{name: "a file that only another user may read", change: func(h *hostileCase, m *image.Image) { h.lead(m, "file", h.others+"/file") }, errno: eacces},
 	{name: "a file that only root may write", change: func(h *hostileCase, m *image.Image) {
 		h.lead(m, "log", "/etc/passwd")
+	}, errno: eacces},
+	{name: "a FIFO that only root may see, as a file", change: func(h *hostileCase, m *image.Image) {
+		h.lead(m, "file", h.secret+"/fifo")
+		for _, f := range m.Files {
+			if f.Path == h.secret+"/fifo" {
+				f.Mode = unix.S_IFREG | 0o600
+			}
+		}
+	}, errno: eacces},
+	{name: "a file that only root may see, as a FIFO", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Path, f.Kind, f.Mode, f.Object, f.Pos = h.secret+"/read", image.FIFO, unix.S_IFIFO|0o600, 4711, 0
+		m.Pipes = append(m.Pipes, &image.Pipe{ID: 4711, Capacity: 1 << 16})
 	}, errno: eacces},
 	{name: "opened to read, written to", change: func(h *hostileCase, m *image.Image) {
 		f := h.file(m, "log")
@@ -291,25 +327,123 @@ func othersPID(_ *hostileCase, m *image.Image) {
 
 func nothing(*hostileCase, int) string { return "" }
 
-// TestHostile restarts crafted images as a user without privileges, by a kernel
+// rootRows are for callers that are root, with files in a directory of somebody
+// else, who can put something else in their place.
+var rootRows = []hostileRow{
+	{name: "another user's", change: eachTask(func(t *image.Task) {
+		c := &t.Creds
+		c.UID, c.EUID, c.SUID, c.FSUID, c.GID, c.EGID, c.SGID, c.FSGID = nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody
+		c.Permitted, c.Effective, c.Inheritable, c.Ambient = 0, 0, 0, 0
+	}), gained: func(h *hostileCase, pid int) string {
+		for key, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534",
+			"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
+			if v := status(pid, key); v != want {
+				return key + " " + v
+			}
+		}
+		return ""
+	}},
+	{name: "capabilities that there are not", change: eachTask(func(t *image.Task) { t.Creds.Permitted = 1<<63 | t.Creds.Permitted }), errno: eperm},
+	{name: "a symlink to another file, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/etc/passwd", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/proc/self/environ", p) })
+	}, errno: estale},
+	{name: "a FIFO, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return unix.Mkfifo(p, 0o666) })
+	}, errno: estale},
+	{name: "a device, for one that it reads", before: func(h *hostileCase) {
+		h.put("file", func(p string) error { return os.Symlink("/dev/zero", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of root's, for one that it writes", before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink(h.secret+"/read", p) })
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for one that it writes", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Size, f.Pos = 0, 0
+	}, before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink("/proc/self/oom_score_adj", p) })
+	}, errno: estale},
+	{name: "a symlink for the directory of one that it writes", before: func(h *hostileCase) {
+		require.NoError(h.t, os.Rename(h.dir, h.dir+".moved"))
+		require.NoError(h.t, os.Symlink(h.secret, h.dir))
+		require.NoError(h.t, os.WriteFile(h.secret+"/log", []byte("of root's"), 0o600))
+		require.NoError(h.t, os.Rename(h.dir+".moved/file", h.secret+"/file"))
+	}, errno: estale},
+	{name: "a symlink to a file of /proc, for a FIFO", change: func(h *hostileCase, m *image.Image) {
+		f := h.file(m, "log")
+		f.Kind, f.Mode, f.Flags, f.Object, f.Pos = image.FIFO, unix.S_IFIFO|0o600, unix.O_RDWR, 4711, 0
+		m.Pipes = append(m.Pipes, &image.Pipe{ID: 4711, Capacity: 1 << 16, Data: []byte("-900")})
+	}, before: func(h *hostileCase) {
+		h.put("log", func(p string) error { return os.Symlink("/proc/self/oom_score_adj", p) })
+	}, errno: estale},
+}
+
+// TestHostileToRoot restarts images of root's, where somebody else has changed
+// them or what they lead to. An image is a program, which root had better not
+// take from others; but what a good image leads to is not theirs to choose.
+func TestHostileToRoot(t *testing.T) {
+	needs(t, "CAP_SETUID", unix.CAP_SETUID)
+	adopting(t)
+	table := &hostileTable{path: buildWaiter(t), other: nobody}
+	table.run(t, rootRows)
+}
+
+// TestHostile restarts crafted images as users without privileges, by a kernel
 // side that is root: each is refused with the caller as it was, or runs without
 // having gained anything.
 func TestHostile(t *testing.T) {
 	needs(t, "CAP_SETUID", unix.CAP_SETUID)
 	adopting(t)
 	path := buildWaiter(t)
-	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	text := "\n| what the image claims | result |\n|---|---|\n"
-	refused, harmless := 0, 0
-	all := newHostileCase(t)
-	original := savedOnce(t, modest, all.dir)
-	rows := append([]hostileRow{{name: "what it was", gained: nothing}}, hostileRows...)
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
+	for _, u := range [][2]uint32{{nobody, wwwData}, {wwwData, nobody}} {
+		table := &hostileTable{path: path, user: u[0], other: u[1]}
+		table.run(t, hostileRows)
+	}
+}
+
+// TestHostileInUserNamespace restarts images in callers that have all
+// capabilities, but in a user namespace of their own.
+func TestHostileInUserNamespace(t *testing.T) {
+	needs(t, "CAP_SETUID", unix.CAP_SETUID)
+	adopting(t)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}}
+	table := &hostileTable{path: buildWaiter(t), user: nobody, other: wwwData,
+		attr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids,
+			Credential: &syscall.Credential{NoSetGroups: true}}}
+	var rows []hostileRow
+	for _, row := range hostileRows {
+		switch row.name {
+		case "uid 0", "saved uid 0", "gid 0", "ids of another user", "another group", "negative nice value", "real-time policy",
+			"real-time I/O priority", "I/O flusher", "raised hard limit", "lower oom_score_adj", "a file that only root may read",
+			"a file that only root may write", "a symlink to a file of root's for it":
+			rows = append(rows, row)
+		}
+	}
+	require.Len(t, rows, 14)
+	table.run(t, rows)
+}
+
+// hostileTable is what came of rows.
+type hostileTable struct {
+	path              string // of the caller's program
+	user, other       uint32
+	attr              *syscall.SysProcAttr // of the caller, if it is not just the user's
+	text              string
+	refused, harmless int
+}
+
+// run tries rows in callers of the user.
+func (table *hostileTable) run(t *testing.T, rows []hostileRow) {
+	all := newHostileCase(t, table.user, table.other)
+	original := all.saved()
+	for _, row := range append([]hostileRow{{name: "what it was", gained: nothing}}, rows...) {
+		t.Run(fmt.Sprintf("%d/%s", table.user, row.name), func(t *testing.T) {
 			h, b := all, original
 			if row.before != nil {
-				h = newHostileCase(t)
-				b = savedOnce(t, modest, h.dir)
+				h = newHostileCase(t, table.user, table.other)
+				b = h.saved()
 			}
 			if row.change != nil {
 				b = changed(t, b, func(m *image.Image) { row.change(h, m) })
@@ -321,55 +455,83 @@ func TestHostile(t *testing.T) {
 				k, v, _ := strings.Cut(row.env, "=")
 				t.Setenv(k, v)
 			}
-			w := startWaiter(t, path, user)
-			if row.gained == nil {
-				err := w.refuses(b, row.options)
-				ok := false
-				for _, e := range row.errno {
-					ok = ok || kernel.Errno(err) == e
-				}
-				require.True(t, ok, "%v: %v", kernel.Errno(err), err)
-				refused++
-				text += fmt.Sprintf("| %s | %s: %s |\n", row.name, unix.ErrnoName(kernel.Errno(err)), h.plain(err))
-				return
-			}
-			_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
-			require.NoError(t, err)
-			for _, pid := range descendants(w.pid) {
-				for key, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534", "Groups": "",
-					"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
-					require.Equal(t, want, status(pid, key), key)
-				}
-				if why := row.gained(h, pid); why != "" {
-					require.FailNow(t, "it has gained something", why)
-				}
-			}
-			harmless++
-			text += fmt.Sprintf("| %s | runs as nobody, with nothing more |\n", row.name)
+			table.try(t, h, row, b)
 		})
 	}
-	t.Logf("%s%d refused with the caller as it was, %d run without a privilege", text, refused, harmless)
+	t.Logf("as user %d:\n| what the image claims | result |\n|---|---|\n%s%d refused with the caller as it was, %d run without more than the caller has",
+		table.user, table.text, table.refused, table.harmless)
 }
 
-// newHostileCase makes files of nobody's and of root's.
-func newHostileCase(t *testing.T) *hostileCase {
+// try restarts an image in a caller of the user.
+func (table *hostileTable) try(t *testing.T, h *hostileCase, row hostileRow, b []byte) {
+	attr := table.attr
+	if attr == nil {
+		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: table.user, Gid: table.user}}
+	}
+	w := startWaiter(t, table.path, attr)
+	if row.gained == nil {
+		err := w.refuses(b, row.options)
+		ok := false
+		for _, e := range row.errno {
+			ok = ok || kernel.Errno(err) == e
+		}
+		require.True(t, ok, "%v: %v", kernel.Errno(err), err)
+		table.refused++
+		table.text += fmt.Sprintf("| %s | %s: %s |\n", row.name, unix.ErrnoName(kernel.Errno(err)), h.plain(err))
+		return
+	}
+	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), row.options)
+	require.NoError(t, err)
+	for _, pid := range descendants(w.pid) {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if pid != w.pid && (err != nil || exe == table.path) {
+			continue // a child that the caller had keeps what it had, and ends
+		}
+		if table.user != 0 {
+			ids := fmt.Sprint(table.user)
+			ids = strings.Join([]string{ids, ids, ids, ids}, " ")
+			for key, want := range map[string]string{"Uid": ids, "Gid": ids, "Groups": "",
+				"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000"} {
+				require.Equal(t, want, status(pid, key), key)
+			}
+		}
+		if why := row.gained(h, pid); why != "" {
+			require.FailNow(t, "it has gained something", why)
+		}
+	}
+	table.harmless++
+	table.text += fmt.Sprintf("| %s | runs, with nothing more than the caller has |\n", row.name)
+}
+
+// newHostileCase makes files of a user, of another one, and of root.
+func newHostileCase(t *testing.T, user, other uint32) *hostileCase {
 	t.Helper()
 	top, err := os.MkdirTemp("", "cr-hostile-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(top) })
 	require.NoError(t, os.Chmod(top, 0o755))
-	h := &hostileCase{t: t, dir: top + "/nobody", secret: top + "/root"}
+	h := &hostileCase{t: t, user: user, other: other, dir: top + "/user", secret: top + "/root", others: top + "/other"}
 	require.NoError(t, os.Mkdir(h.dir, 0o755))
 	require.NoError(t, os.Mkdir(h.secret, 0o700))
-	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n", h.secret + "/read": "contents\n"} {
+	require.NoError(t, os.Mkdir(h.others, 0o755))
+	for name, text := range map[string]string{h.dir + "/file": "contents\n", h.dir + "/log": "kept\n",
+		h.secret + "/read": "contents\n", h.others + "/file": "contents\n"} {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
+	require.NoError(t, unix.Mkfifo(h.secret+"/fifo", 0o600))
 	su, err := os.ReadFile("/usr/bin/true")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(top+"/su", su, 0o755))
 	require.NoError(t, os.Chmod(top+"/su", 0o755|os.ModeSetuid))
+	owner := int(user)
+	if user == 0 {
+		owner = int(other)
+	}
 	for _, name := range []string{"", "/file", "/log"} {
-		require.NoError(t, os.Chown(h.dir+name, nobody, nobody))
+		require.NoError(t, os.Chown(h.dir+name, owner, owner))
+	}
+	for _, name := range []string{"", "/file"} {
+		require.NoError(t, os.Chown(h.others+name, int(other), int(other)))
 	}
 	return h
 }

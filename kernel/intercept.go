@@ -231,7 +231,7 @@ func (s *Intercept) checkpoint(n *notification, c *caller) (id int64, answered b
 			return 0, err
 		}
 		defer f.close()
-		f.first = may
+		f.first, o.as = may, f.as
 		u, err := Checkpoint(target, f, o)
 		return int64(u), err
 	}
@@ -361,5 +361,5 @@ func (s *Intercept) restart(n *notification, c *caller) (answered bool, err erro
 		return false, err
 	}
 	defer f.close()
-	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n})
+	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n, as: f.as})
 }

@@ -198,7 +198,7 @@ func (l *launcher) start() error {
 			attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
 			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
 			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
-			l.rs.ownUsers = true
+			l.rs.oneUser = true
 			// The stub needs the namespace's capabilities until it has become
 			// what the image says; execve takes them from all but root.
 			last, err := lastCap()

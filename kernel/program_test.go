@@ -130,11 +130,11 @@ func (w *waiter) end() {
 	for _, pid := range descendants(w.pid) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	_ = w.c.Wait()
-	w.c = nil
-	for _, fd := range w.fds {
+	for _, fd := range w.fds { // its stderr is among them, which Wait reads to the end
 		unix.Close(fd)
 	}
+	_ = w.c.Wait()
+	w.c = nil
 	unix.Close(w.pidfd)
 	_ = unix.Munmap(w.shared)
 	_ = os.RemoveAll(w.dir)

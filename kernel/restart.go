@@ -19,6 +19,7 @@ type RestartOptions struct {
 	ID uint64 // the checkpoint that the image must be of; 0: any
 
 	call *notification // the call that the task waits in, if it is known
+	as   *authority    // of the caller, by which its files are written to; nil: this program's own
 
 	// Force restarts even where files differ from what they were.
 	Force bool
@@ -78,7 +79,9 @@ type restarter struct {
 	ownProcess bool              // the root process is of our making, not a caller
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
-	ownUsers   bool              // the processes are in a user namespace of their own, with one user
+	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
+	ownUsers   bool              // they are in another user namespace than the first
+	otherUsers bool              // or in another one than this program
 	backs      []func() error    // what puts back what is changed for now
 	fileRestarter
 }
@@ -173,6 +176,9 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 // restartCaller makes a held process, or what it becomes by executing a stub,
 // into the image.
 func (rs *restarter) restartCaller(p *process, stream *spool) error {
+	if err := p.apart(); err != nil {
+		return err
+	}
 	kind, err := rs.rootKind()
 	if err != nil {
 		return err
@@ -415,12 +421,19 @@ func (rs *restarter) mayBecome(p *process) error {
 		return err
 	}
 	rs.securebits = uint32(bits)
+	if err := rs.readUsers(p.pid); err != nil {
+		return err
+	}
+	now := rs.creds(p)
 	for _, rec := range rs.img.Processes {
 		if rec.State == image.Zombie {
 			continue
 		}
 		for _, t := range rs.img.TasksOf(rec) {
-			if err := mayHaveCreds(p.pid, &p.status.creds, &t.Creds, rs.securebits); err != nil {
+			if err := rs.mayHaveIDs(p, &now, &t.Creds); err != nil {
+				return err
+			}
+			if err := mayHaveCreds(p.pid, &now, &t.Creds, rs.securebits); err != nil {
 				return err
 			}
 		}

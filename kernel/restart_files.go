@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sort"
 	"strconv"
 
@@ -51,7 +52,9 @@ func (rs *restarter) changed(f *image.File, what string) error {
 // when the image was made. For files that are mapped, contents count: the same
 // contents under another time are the same file. A file that can only be
 // written to may have grown, for whoever writes to it does not know what it
-// holds.
+// holds. No symbolic link may have come in the way of a file that is opened by
+// its path, or whoever may change a directory could choose what somebody else's
+// program reads, or where it writes to.
 func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool) error {
 	if rs.options.Force {
 		return nil
@@ -65,7 +68,15 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 	switch {
 	case kind != f.Mode&unix.S_IFMT, kind == unix.S_IFCHR && st.Rdev != f.Rdev:
 		return rs.changed(f, "it has become a file of another kind")
-	case kind != unix.S_IFREG, f.Flags&unix.O_PATH != 0, f.Mtime == 0:
+	case f.Flags&unix.O_PATH != 0:
+		return nil
+	case !mapped && (kind == unix.S_IFREG || kind == unix.S_IFIFO) && (st.Ino != f.Ino || st.Dev != f.Dev):
+		if err := rs.checkWay(link, f); err != nil {
+			return err
+		}
+	}
+	switch {
+	case kind != unix.S_IFREG, f.Mtime == 0:
 		return nil
 	case !mapped && f.Flags&unix.O_ACCMODE == unix.O_WRONLY:
 		if st.Size < f.Size {
@@ -87,6 +98,19 @@ func (rs *restarter) checkIdentity(r *reborn, fd int, f *image.File, mapped bool
 		}
 	}
 	return rs.changed(f, "it was modified")
+}
+
+// checkWay makes sure that a path has led to what was opened without symbolic
+// links, as it did.
+func (rs *restarter) checkWay(link string, f *image.File) error {
+	path, err := os.Readlink(link)
+	if err != nil {
+		return err
+	}
+	if path != f.Path {
+		return rs.changed(f, "it has come to lead to "+path)
+	}
+	return nil
 }
 
 // sum is the checksum of a file that the process has open for reading: of what

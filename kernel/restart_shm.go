@@ -40,7 +40,7 @@ func (rs *restarter) stageShmFiles() error {
 		if err != nil {
 			return err
 		}
-		err = ftruncate(own, int64(rec.Size))
+		_, err = rs.options.as.do(func() (int, error) { return 0, ftruncate(own, int64(rec.Size)) })
 		unix.Close(own)
 		if err == nil {
 			err = rs.stageHugeShm(rs.shmFiles[rec.ID])
@@ -178,7 +178,7 @@ func (rs *restarter) fillShm(id uint32, at uint64, data []byte) error {
 		rs.filling, rs.fillingFD = m, own
 	}
 	for len(data) > 0 {
-		n, err := pwrite(rs.fillingFD, data, int64(at))
+		n, err := rs.options.as.do(func() (int, error) { return pwrite(rs.fillingFD, data, int64(at)) })
 		if err != nil {
 			return fmt.Errorf("contents of %s%s: %w", m.rec.Name, m.rec.Path, err)
 		}

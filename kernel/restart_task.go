@@ -170,9 +170,8 @@ func (rs *restarter) mayHaveLimits(p *process, rec *image.Process) error {
 	if len(now) != len(rec.Limits) {
 		return fmt.Errorf("%w: %d limits", image.ErrInvalid, len(rec.Limits))
 	}
-	const capSysResource = 24
 	for i, l := range rec.Limits {
-		if l.Max > now[i].Max && p.status.creds.Effective>>capSysResource&1 == 0 {
+		if l.Max > now[i].Max && !rs.mayUse(capSysResource) {
 			return &RefusedError{PID: int(rec.PID), Kind: "limit", Object: fmt.Sprint(i),
 				Reason: fmt.Sprintf("its hard limit was %d, here it is %d", l.Max, now[i].Max),
 				Hint:   "raise the limit (ulimit -H)", Errno: unix.EPERM}

@@ -160,7 +160,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 	}
 	rs.segments = append(rs.segments, number)
 	creds := &rs.root.status.creds
-	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.ownUsers {
+	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.oneUser {
 		return number, nil
 	}
 	order := rs.root.leader().abi.Order()

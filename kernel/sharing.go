@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -150,6 +151,48 @@ func (s *saver) sharedProcesses(p *process) error {
 			}
 			s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid),
 				"end one of the two, or run the program without")
+		}
+	}
+	return nil
+}
+
+// apart makes sure that a process whose tasks are stopped shares its memory and
+// its descriptors with nobody: while a restart is staged in it, another could
+// change what has been checked, and what the restart replaces would be that
+// other's as well.
+func (p *process) apart() error {
+	own := make(map[int]bool, len(p.tasks))
+	for _, t := range p.tasks {
+		own[t.tid] = true
+	}
+	names, err := readNames("/proc")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || own[pid] {
+			continue
+		}
+		tids, err := threads(pid)
+		if err != nil {
+			continue // it has gone
+		}
+		for _, tid := range tids {
+			for kind, what := range map[int]string{kcmpVM: "memory", kcmpFiles: "descriptors"} {
+				if kind == kcmpVM && tid != pid && tid != tids[0] {
+					continue // threads have that in common
+				}
+				c, err := kcmp(p.pid, tid, kind, 0, 0)
+				if errors.Is(err, unix.ENOSYS) {
+					return nil // a kernel that cannot tell
+				}
+				if err != nil || c != 0 {
+					continue // gone, or none of those whom this program may ask about
+				}
+				return &RefusedError{PID: p.pid, Kind: "process", Reason: fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", what, pid),
+					Hint: "restart it from a process of its own", Errno: unix.EBUSY}
+			}
 		}
 	}
 	return nil

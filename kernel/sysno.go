@@ -15,6 +15,7 @@ const (
 	sysBrk
 	sysMlock2
 	sysOpenat
+	sysStatx
 	sysClose
 	sysDup3
 	sysFcntl
@@ -162,6 +163,7 @@ var sysnos = [sysCount]struct {
 	sysBrk:                  {"brk", [4]int{12, 45, 45, 45}},
 	sysMlock2:               {"mlock2", [4]int{325, 376, 378, 378}},
 	sysOpenat:               {"openat", [4]int{257, 295, 286, 286}},
+	sysStatx:                {"statx", [4]int{332, 383, 383, 383}},
 	sysClose:                {"close", [4]int{3, 6, 6, 6}},
 	sysDup3:                 {"dup3", [4]int{292, 330, 316, 316}},
 	sysFcntl:                {"fcntl", [4]int{72, 221, 55, 204}},

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -58,6 +59,16 @@ static pid_t child;
 static timer_t timer;
 
 static void handler(int n, siginfo_t *i, void *u) { (void)n, (void)i, (void)u; }
+
+// Shares with its parent what flags of clone(2) say.
+static int sharer(void *p)
+{
+	(void)p;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		syscall(SYS_ppoll, NULL, 0L, NULL, NULL, 0L);
+	return 0;
+}
 
 static void need(int ok, const char *what)
 {
@@ -237,6 +248,11 @@ int main(int argc, char **argv)
 		_exit(0);
 	}
 	void *(*threads[])(void *) = { reader, suspended, waiting, sleeping };
+	if (getenv("CALLER_SHARES")) {
+		static char stack[1 << 14] __attribute__((aligned(16)));
+		need(clone(sharer, stack + sizeof stack, atoi(getenv("CALLER_SHARES")) | SIGCHLD, NULL) > 0, "clone");
+	}
+
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);

@@ -130,11 +130,12 @@ func (w *waiter) end() {
 	for _, pid := range descendants(w.pid) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	_ = w.c.Wait()
-	w.c = nil
+	// One is of the pipe whose end Wait waits for.
 	for _, fd := range w.fds {
 		unix.Close(fd)
 	}
+	_ = w.c.Wait()
+	w.c = nil
 	unix.Close(w.pidfd)
 	_ = unix.Munmap(w.shared)
 	_ = os.RemoveAll(w.dir)

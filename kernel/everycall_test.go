@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sort"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func errnoOf(call string) unix.Errno {
 		return unix.ENOSPC
 	case "clone3", "timer_create", "setresuid", "setpgid", "rt_sigqueueinfo", "rt_tgsigqueueinfo":
 		return unix.EAGAIN
-	case "fchmod", "fchmodat", "fchown", "prctl", "prlimit64", "chroot", "setgroups", "setresgid", "capset", "sched_setattr", "ioprio_set", "setsid":
+	case "fchmod", "fchmodat", "fchown", "prctl", "prlimit64", "chroot", "setgroups", "setresgid", "capset", "seccomp", "renameat2", "sched_setattr", "ioprio_set", "setsid":
 		return unix.EPERM
 	case "chdir", "fchdir", "unlinkat":
 		return unix.EACCES
@@ -116,7 +117,7 @@ func outside(dir string, pid int) picture {
 	}
 	_ = filepath.Walk(dir, func(path string, i os.FileInfo, err error) error {
 		if err == nil {
-			p["file "+path] = fmt.Sprint(i.Mode(), i.Size())
+			p["file "+path] = fmt.Sprint(i.Mode(), i.Size(), " inode ", i.Sys().(*syscall.Stat_t).Ino)
 		}
 		return nil
 	})
@@ -160,23 +161,34 @@ type failer struct {
 	w         *waiter
 	was       picture
 	table     map[string]*tally
+	stale     bool // there are files that sockets have left
 }
 
-func newFailer(t *testing.T) *failer {
+// newFailer makes a failer for the image of a program, which gets a directory as
+// its argument. The files of sockets that it leaves there stay if stale is set.
+func newFailer(t *testing.T, script string, stale bool) *failer {
 	t.Helper()
 	needs(t, "CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN)
 	adopting(t)
 	dir := t.TempDir()
-	f := &failer{t: t, dir: dir, image: savedOnce(t, everyKind, dir), path: buildWaiter(t), table: map[string]*tally{}}
+	f := &failer{t: t, dir: dir, image: savedOnce(t, script, dir), path: buildWaiter(t), table: map[string]*tally{}, stale: stale}
 	f.unbind()
 	return f
 }
 
 // unbind removes the files of sockets: whoever has a socket with a name in the
-// file system leaves that behind when it is killed.
+// file system leaves that behind when it is killed. Where they shall be left
+// they are made.
 func (f *failer) unbind() {
 	for _, name := range []string{"listen", "dgram"} {
-		_ = os.Remove(filepath.Join(f.dir, name))
+		path := filepath.Join(f.dir, name)
+		_ = os.Remove(path)
+		if f.stale {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+			require.NoError(f.t, err)
+			require.NoError(f.t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+			require.NoError(f.t, unix.Close(fd))
+		}
 	}
 }
 
@@ -184,8 +196,23 @@ func (f *failer) unbind() {
 func (f *failer) end() []string {
 	f.w.end()
 	f.w = nil
-	f.unbind()
 	return reap(f.t)
+}
+
+// outside is what is different outside of the caller. Where it has been killed,
+// what sockets had left there before may be gone.
+func (f *failer) outside(pid int, killed bool) (list []string) {
+	now := outside(f.dir, pid)
+	for _, name := range []string{"listen", "dgram"} {
+		key := "file " + filepath.Join(f.dir, name)
+		if _, there := now[key]; f.stale && killed && !there {
+			now[key] = f.was[key]
+		}
+	}
+	for _, d := range f.was.differs(now) {
+		list = append(list, "outside of it: "+d)
+	}
+	return list
 }
 
 // outcome is what came of a restart.
@@ -223,6 +250,7 @@ func (f *failer) try(calls *failing) outcome {
 		result = succeeded
 		row.done++
 		f.end()
+		f.unbind()
 	case errors.Is(err, kernel.ErrKilled):
 		result = killed
 		row.killed++
@@ -235,8 +263,12 @@ func (f *failer) try(calls *failing) outcome {
 		if left := f.end(); len(left) > 0 {
 			wrong = append(wrong, fmt.Sprint("processes are left: ", left))
 		}
-		for _, d := range f.was.differs(outside(f.dir, pid)) {
-			wrong = append(wrong, "outside of it: "+d)
+		if calls.last > calls.first {
+			f.unbind() // it could not do so itself
+		}
+		wrong = append(wrong, f.outside(pid, true)...)
+		if f.stale {
+			f.unbind()
 		}
 	default:
 		result = undone
@@ -245,9 +277,7 @@ func (f *failer) try(calls *failing) outcome {
 			wrong = append(wrong, fmt.Sprintf("it is answered: %v", answered))
 		}
 		wrong = append(wrong, f.w.unharmed(count, answered, err)...)
-		for _, d := range f.was.differs(outside(f.dir, pid)) {
-			wrong = append(wrong, "outside of it: "+d)
-		}
+		wrong = append(wrong, f.outside(pid, false)...)
 		if len(wrong) > 0 {
 			f.end()
 		}
@@ -321,7 +351,7 @@ func (f *failer) report() (text string, sum tally) {
 // fails: the caller must be as it was, with an errno, or, after the point of no
 // return, dead with an error that says so.
 func TestEveryCallFails(t *testing.T) {
-	f := newFailer(t)
+	f := newFailer(t, everyKind, false)
 	lastUndone, firstKilled := f.everyCall(12 * time.Second)
 	require.Less(t, lastUndone, firstKilled, "the point of no return")
 }
@@ -352,7 +382,7 @@ func (f *failer) everyCall(most time.Duration) (lastUndone, firstKilled int) {
 // TestUndoFails has all calls fail from one on, so that what was staged cannot
 // be undone: the caller is as it was, or dead with an error that says so.
 func TestUndoFails(t *testing.T) {
-	f := newFailer(t)
+	f := newFailer(t, everyKind, false)
 	n := f.calls()
 	tried := f.each(n, 6*time.Second, func(at int) { require.NotEqual(t, succeeded, f.try(&failing{first: at, last: 1 << 30})) })
 	_, sum := f.report()
@@ -366,7 +396,7 @@ func TestUndoFails(t *testing.T) {
 func TestStubFails(t *testing.T) {
 	kernel.AlwaysStub(true)
 	defer kernel.AlwaysStub(false)
-	newFailer(t).everyCall(6 * time.Second)
+	newFailer(t, everyKind, false).everyCall(6 * time.Second)
 }
 
 // adopting has this program be told of the end of all that come of it, and end

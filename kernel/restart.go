@@ -426,5 +426,5 @@ func (rs *restarter) mayBecome(p *process) error {
 			return err
 		}
 	}
-	return nil
+	return rs.mayQueue()
 }

@@ -118,7 +118,7 @@ func TestStaleSocketCallsFail(t *testing.T) {
 const queued = `
 import threading
 u = int(sys.argv[1]); os.setgroups([]); os.setresgid(u, u, u); os.setresuid(u, u, u); libc.prctl(4, 1, 0, 0, 0); os.nice(max(0, 2 - os.nice(0))); os.chdir("/")
-rt = signal.SIGRTMIN + 3; signal.pthread_sigmask(signal.SIG_BLOCK, [rt, rt + 1])
+rt = signal.SIGRTMIN + 3; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 for v in range(5): libc.sigqueue(os.getpid(), rt, ctypes.c_void_p(v))
 signal.pthread_kill(threading.get_ident(), rt + 1)
 ti = ctypes.c_int(); call("timer_create", 1, ctypes.byref((ctypes.c_uint64 * 8)(0, rt)), ctypes.byref(ti))

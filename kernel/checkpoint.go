@@ -64,7 +64,7 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 		return 0, err
 	}
 	t := &tree{tasks: make(map[int]*task)}
-	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
+	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32), owners: make(map[int][]*process)}
 	if err = t.freeze(pid, o.Tree); err == nil {
 		id, err = s.save(w)
 	}
@@ -88,8 +88,9 @@ type saver struct {
 	files   map[fileKey]uint32
 	sums    fileSums
 	memory  []memoryPart
-	whole   map[uint64]bool // of the process at hand: memoryPart.whole
-	online  []byte          // processors of this machine
+	whole   map[uint64]bool    // of the process at hand: memoryPart.whole
+	online  []byte             // processors of this machine
+	owners  map[int][]*process // see ownerOf
 	fileSaver
 }
 

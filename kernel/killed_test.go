@@ -52,7 +52,9 @@ func killedHelper(args []string) error {
 		if err != nil {
 			return err
 		}
-		return measure(pid)
+		return measureCheckpoint(pid, args[3])
+	case "load-restart":
+		return measureRestart(args[2])
 	case "restart":
 		f, err := os.Open(args[2])
 		if err != nil {

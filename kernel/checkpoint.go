@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,6 +68,7 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32), owners: make(map[int][]*process)}
 	if err = t.freeze(pid, o.Tree); err == nil {
 		id, err = s.save(w)
+		err = t.endedMeanwhile(err)
 	}
 	if err == nil && o.Whole != nil {
 		err = o.Whole()
@@ -75,6 +77,21 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 		return 0, e
 	}
 	return id, err
+}
+
+// endedMeanwhile gives an error its reason where a frozen process has been killed
+// all the same: what was read of it then may be anything.
+func (tr *tree) endedMeanwhile(err error) error {
+	if err == nil || errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	for _, p := range tr.processes {
+		s, e := readStatus(p.pid)
+		if !p.zombie && (e != nil || s.state == 'Z' || s.state == 'X') && p.status.state != 'Z' {
+			return fmt.Errorf("pid %d has ended meanwhile: %w (%v)", p.pid, unix.ESRCH, err)
+		}
+	}
+	return err
 }
 
 // saver makes an image of a frozen tree.

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,9 +66,10 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 		return 0, err
 	}
 	t := &tree{tasks: make(map[int]*task)}
-	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32)}
+	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32), owners: make(map[int][]*process)}
 	if err = t.freeze(pid, o.Tree); err == nil {
 		id, err = s.save(w)
+		err = t.endedMeanwhile(err)
 	}
 	if err == nil && o.Whole != nil {
 		err = o.Whole()
@@ -76,6 +78,21 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 		return 0, e
 	}
 	return id, err
+}
+
+// endedMeanwhile gives an error its reason where a frozen process has been killed
+// all the same: what was read of it then may be anything.
+func (tr *tree) endedMeanwhile(err error) error {
+	if err == nil || errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	for _, p := range tr.processes {
+		s, e := readStatus(p.pid)
+		if !p.zombie && (e != nil || s.state == 'Z' || s.state == 'X') && p.status.state != 'Z' {
+			return fmt.Errorf("pid %d has ended meanwhile: %w (%v)", p.pid, unix.ESRCH, err)
+		}
+	}
+	return err
 }
 
 // saver makes an image of a frozen tree.
@@ -92,6 +109,7 @@ type saver struct {
 	whole   map[uint64]bool        // of the process at hand: memoryPart.whole
 	online  []byte                 // processors of this machine
 	sysv    map[*process][]sysvUse // that are to be read by a process
+	owners  map[int][]*process     // see ownerOf
 	fileSaver
 }
 

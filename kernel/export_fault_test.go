@@ -1,6 +1,9 @@
 package kernel
 
 import (
+	"testing"
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"cr/regset"
@@ -59,4 +62,23 @@ func ReadTask(tid int) (*TaskState, error) {
 		}
 	}
 	return &s, t.detach()
+}
+
+// KilledInto restarts an image in a process by a kernel side that kills itself
+// before a step; false says that it came to its end before.
+func KilledInto(t *testing.T, at, pid int, image string) bool {
+	t.Helper()
+	return killedAt(t, "into", at, pid, image)
+}
+
+// StepsInto counts the steps of that.
+func StepsInto(t *testing.T, pid int, image string) int {
+	t.Helper()
+	return stepsOf(t, "into", pid, image)
+}
+
+// EveryStep is everyStep with the time that there is.
+func EveryStep(t *testing.T, n int, most time.Duration, f func(at int)) {
+	t.Helper()
+	everyStepFor(t, n, most, f)
 }

@@ -412,7 +412,7 @@ func (rs *restarter) inDir(rec *image.Socket, do func() error) error {
 }
 
 // bindUnix gives a socket its name. A file that a socket which nobody has any
-// more has left there is removed.
+// more has left there makes way.
 func (rs *restarter) bindUnix(fd int, rec *image.Socket) error {
 	r := rs.root
 	name := unixPath(rec.Name)
@@ -421,15 +421,19 @@ func (rs *restarter) bindUnix(fd int, rec *image.Socket) error {
 			_, err := r.do(sysBind, fd, rec.Name, len(rec.Name))
 			return err
 		}
+		b := &boundName{rec: rec}
 		err := bind()
 		inUse := &RefusedError{PID: r.pid, Kind: "socket", Object: unixName(rec.Name), Reason: "its name is in use",
 			Hint: "perhaps the program that was checkpointed still runs", Errno: unix.EADDRINUSE}
 		if errors.Is(err, unix.EADDRINUSE) {
-			if name == "" || rs.answers(rec) {
+			if name == "" {
 				return inUse
 			}
-			if _, err := r.do(sysUnlinkat, atFdcwd, append([]byte(name), 0), 0); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			if answers, err := rs.answers(rec); err != nil || answers {
+				return firstError(err, inUse)
+			}
+			if err := rs.setAside(b); err != nil {
+				return err
 			}
 			if err = bind(); errors.Is(err, unix.EADDRINUSE) {
 				return inUse
@@ -441,7 +445,7 @@ func (rs *restarter) bindUnix(fd int, rec *image.Socket) error {
 		if name == "" {
 			return nil
 		}
-		rs.bound = append(rs.bound, rec)
+		rs.noteBound(b)
 		if mode := rec.Mode & 0o7777; mode != 0 {
 			if _, err := r.do(sysFchmodat, atFdcwd, append([]byte(name), 0), mode); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -461,57 +465,25 @@ func unixName(name []byte) string {
 
 // answers reports whether a name leads to something else than a socket that
 // nobody has any more.
-func (rs *restarter) answers(rec *image.Socket) bool {
+func (rs *restarter) answers(rec *image.Socket) (bool, error) {
 	r := rs.root
 	fd, err := r.do(sysSocket, rec.Family, rec.Type|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return true
+		return false, err
 	}
 	_, err = r.do(sysConnect, fd, rec.Name, len(rec.Name))
 	if _, e := r.do(sysClose, fd); e != nil {
-		return true
+		return false, e
+	}
+	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
+		return false, err
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
-		return true
+		return true, nil
 	}
 	// A file that is no socket gives the same error.
-	full := unixPath(rec.Name)
-	if !path.IsAbs(full) {
-		full = path.Join(rec.Dir, full)
-	}
-	kind, _, err := r.kindOf(full, unix.AT_SYMLINK_NOFOLLOW)
-	return err != nil || kind != unix.S_IFSOCK
-}
-
-// unlinkSocket removes the file of a socket.
-func (rs *restarter) unlinkSocket(rec *image.Socket) error {
-	name := unixPath(rec.Name)
-	if name == "" {
-		return nil
-	}
-	for i, b := range rs.bound {
-		if b == rec {
-			rs.bound = append(rs.bound[:i], rs.bound[i+1:]...)
-			break
-		}
-	}
-	return rs.inDir(rec, func() error {
-		_, err := rs.root.do(sysUnlinkat, atFdcwd, append([]byte(name), 0), 0)
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return err
-	})
-}
-
-// undoSockets removes the files of sockets that were bound.
-func (rs *restarter) undoSockets() error {
-	for len(rs.bound) > 0 {
-		if err := rs.unlinkSocket(rs.bound[0]); err != nil {
-			return err
-		}
-	}
-	return nil
+	kind, _, err := r.kindOf(fromRoot(rec, unixPath(rec.Name)), unix.AT_SYMLINK_NOFOLLOW)
+	return err != nil || kind != unix.S_IFSOCK, nil
 }
 
 // connectUnix connects a socket to the name of another one.
@@ -572,7 +544,7 @@ func (rs *restarter) unlinkGone(rec *image.Socket) error {
 		return nil
 	}
 	for _, b := range rs.bound {
-		if b == rec {
+		if b.rec == rec && b.made {
 			return rs.unlinkSocket(rec)
 		}
 	}

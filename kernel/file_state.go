@@ -41,7 +41,7 @@ type fileRestarter struct {
 	socketFiles map[uint32]*image.File
 	waiting     map[uint32]bool
 	listeners   []*image.Socket
-	bound       []*image.Socket // UNIX sockets that have made a file
+	bound       []*boundName // of UNIX sockets that have made a file, or taken the place of one
 	shutdowns   []*image.File
 	afterwards  []func() error // what must wait until all else is done
 }

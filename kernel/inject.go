@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -160,15 +161,24 @@ func openMemory(pid int) (memory, error) {
 
 func (m memory) read(addr uint64, b []byte) error {
 	if _, err := m.f.ReadAt(b, int64(addr)); err != nil {
-		return fmt.Errorf("read memory at %#x: %w", addr, err)
+		return fmt.Errorf("read memory at %#x: %w", addr, ended(err))
 	}
 	return nil
+}
+
+// ended gives an errno to the end of file that stands for memory whose process
+// has ended (mem_rw in fs/proc/base.c).
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("its process has ended: %w", unix.ESRCH)
+	}
+	return err
 }
 
 func (m memory) write(addr uint64, b []byte) error {
 	step()
 	if _, err := m.f.WriteAt(b, int64(addr)); err != nil {
-		return fmt.Errorf("write memory at %#x: %w", addr, err)
+		return fmt.Errorf("write memory at %#x: %w", addr, ended(err))
 	}
 	return nil
 }

@@ -52,7 +52,21 @@ func killedHelper(args []string) error {
 		if err != nil {
 			return err
 		}
-		return measure(pid)
+		return measureCheckpoint(pid, args[3])
+	case "load-restart":
+		return measureRestart(args[2])
+	case "into":
+		pid, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(args[3])
+		if err != nil {
+			return err
+		}
+		if _, err := RestartInto(pid, f, RestartOptions{}); err != nil {
+			return err
+		}
 	case "restart":
 		f, err := os.Open(args[2])
 		if err != nil {
@@ -112,13 +126,18 @@ func stepsOf(t *testing.T, what string, args ...any) int {
 // time for, spread over all.
 func everyStep(t *testing.T, n int, f func(at int)) {
 	t.Helper()
+	everyStepFor(t, n, 30*time.Second, f)
+}
+
+func everyStepFor(t *testing.T, n int, most time.Duration, f func(at int)) {
+	t.Helper()
 	stride := 1
 	if os.Getenv(killedEnv) == "" {
 		// A prime that does not divide n visits all, if there is time.
 		for stride = 61; n%stride == 0; stride += 2 {
 		}
 	}
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(most)
 	done := 0
 	for i := 0; i < n; i++ {
 		if os.Getenv(killedEnv) == "" && time.Now().After(end) {

@@ -3,9 +3,9 @@ package kernel
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // loadEnv makes TestLoad do the whole of it.
@@ -22,6 +23,10 @@ const loadEnv = "CR_TEST_LOAD"
 const loadProgram = `
 import mmap, os, resource, sys, threading, time
 what, n = sys.argv[1], int(sys.argv[2])
+def cannot(*why):
+    print("skip:", *why, flush=True)
+    os.killpg(0, 9)
+sys.excepthook = cannot
 if what == "threads":
     threading.stack_size(65536)
     for i in range(n): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
@@ -44,24 +49,74 @@ sys.stdin.readline()
 os.killpg(0, 9)
 `
 
-// measure saves a tree, and prints how long it took and the most memory that
-// this program had, in kilobytes.
-func measure(pid int) error {
+// cost is what something takes: microseconds, those of the kernel side's processor
+// time, and the most memory that it had, in kilobytes.
+type cost struct{ us, cpu, kb float64 }
+
+// measure does something, and prints what it takes.
+func measure(do func() error) error {
 	begin := time.Now()
-	if _, err := Checkpoint(pid, io.Discard, CheckpointOptions{Tree: true}); err != nil {
+	if err := do(); err != nil {
 		return err
 	}
 	took := time.Since(begin)
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return err
+	}
+	cpu := (used.Utime.Nano() + used.Stime.Nano()) / 1000
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return err
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		if strings.HasPrefix(line, "VmHWM:") {
-			fmt.Println(took.Microseconds(), strings.Fields(line)[1])
+			fmt.Println(took.Microseconds(), cpu, strings.Fields(line)[1])
 		}
 	}
 	return nil
+}
+
+// measureCheckpoint saves a tree to a file.
+func measureCheckpoint(pid int, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return measure(func() error {
+		_, err := Checkpoint(pid, f, CheckpointOptions{Tree: true})
+		return err
+	})
+}
+
+// measureRestart makes a tree of an image, and ends it.
+func measureRestart(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, out, err := os.Pipe() // it had two
+	if err != nil {
+		return err
+	}
+	pid := 0
+	err = measure(func() error {
+		made, err := Restart(f, LaunchOptions{PIDs: FreshPIDs, Files: []*os.File{in, out, os.Stderr}})
+		if err == nil {
+			pid = made.PID
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	list, err := members(pid, true)
+	for i := len(list) - 1; i >= 0; i-- {
+		_ = unix.Kill(list[i], unix.SIGKILL)
+	}
+	return err
 }
 
 // TestLoad saves programs that have much of something: it works, and the time
@@ -82,45 +137,68 @@ func TestLoad(t *testing.T) {
 			if os.Getenv(loadEnv) != "" {
 				n = c.full
 			}
-			var before, slope float64
+			most := 200.0 * 1024
+			if c.what == "processes" {
+				most += 200 * float64(n)
+			}
+			var before, slope [2]float64
 			for _, n := range []int{n / 4, n / 2, n} {
-				us, kb := load(t, python, c.what, n)
-				if before != 0 {
-					slope = (us - before) / float64(n-n/2)
+				saved, image := load(t, python, c.what, n)
+				costs := []cost{saved}
+				if image != os.DevNull {
+					costs = append(costs, measured(t, "load-restart", image))
 				}
-				before = us
-				t.Logf("%6d %s: checkpoint %8.1f ms, most memory of cr %5.1f MiB, %.1f µs for each of the last ones",
-					n, c.what, us/1000, kb/1024, slope)
-				// An image of 4 GiB must not be in memory. What is noted of
-				// objects is a few kilobytes each.
-				require.Less(t, kb, 200.0*1024)
+				for i, cost := range costs {
+					if before[i] != 0 {
+						slope[i] = (cost.cpu - before[i]) / float64(n-n/2)
+					}
+					before[i] = cost.cpu
+					t.Logf("%6d %s: %-10s %8.1f ms, %8.1f ms of processor time: %.1f µs for each of the last ones; most memory of cr %5.1f MiB",
+						n, c.what, []string{"checkpoint", "restart"}[i], cost.us/1000, cost.cpu/1000, slope[i], cost.kb/1024)
+					// An image of 4 GiB must not be in memory. What is noted of
+					// objects is a few kilobytes each, of processes more.
+					require.Less(t, cost.kb, most)
+				}
 			}
 		})
 	}
 }
 
-func load(t *testing.T, python, what string, n int) (us, kb float64) {
+func load(t *testing.T, python, what string, n int) (_ cost, image string) {
 	t.Helper()
-	c := exec.Command(python, "-c", loadProgram, what, strconv.Itoa(n))
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	in, err := c.StdinPipe()
+	p := exec.Command(python, "-c", loadProgram, what, strconv.Itoa(n))
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := p.StdinPipe()
 	require.NoError(t, err)
-	out, err := c.StdoutPipe()
+	out, err := p.StdoutPipe()
 	require.NoError(t, err)
-	c.Stderr = os.Stderr
-	require.NoError(t, c.Start())
+	p.Stderr = os.Stderr
+	require.NoError(t, p.Start())
 	defer func() {
 		in.Close()
-		_ = c.Wait()
+		_ = p.Wait()
 	}()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
+	if strings.HasPrefix(line, "skip: ") {
+		t.Skipf("this machine has no room for %d %s: %s", n, what, line)
+	}
 	require.Equal(t, "ready\n", line)
-	h := kernelSide(t, "load", -1, c.Process.Pid)
+	image = os.DevNull
+	if what != "MiB" {
+		image = filepath.Join(t.TempDir(), "image")
+	}
+	return measured(t, "load", p.Process.Pid, image), image
+}
+
+// measured has a kernel side do something, which prints its time and its memory.
+func measured(t *testing.T, what string, args ...any) (c cost) {
+	t.Helper()
+	h := kernelSide(t, append([]any{what, -1}, args...)...)
 	h.Stderr = os.Stderr
 	said, err := h.Output()
 	require.NoError(t, err, "%s", said)
-	_, err = fmt.Sscan(string(said), &us, &kb)
+	_, err = fmt.Sscan(string(said), &c.us, &c.cpu, &c.kb)
 	require.NoError(t, err, "%s", said)
-	return us, kb
+	return c
 }

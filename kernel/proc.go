@@ -70,7 +70,8 @@ type status struct {
 	sigCgt     uint64
 	seccomp    int
 	filters    int
-	locked     int // VmLck, in KiB
+	locked     int    // VmLck, in KiB
+	queued     uint64 // SigQ: signals that are queued for its user, and timers
 	kthread    bool
 	creds      image.Creds
 }
@@ -135,6 +136,9 @@ func readStatus(pid int) (*status, error) {
 			s.sigCgt = hex(v)
 		case "VmLck":
 			s.locked = num(strings.TrimSuffix(v, " kB"))
+		case "SigQ":
+			count, _, _ := strings.Cut(v, "/")
+			s.queued, _ = strconv.ParseUint(strings.TrimSpace(count), 10, 64)
 		case "Seccomp":
 			s.seccomp = num(v)
 		case "Seccomp_filters":

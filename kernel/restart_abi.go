@@ -140,6 +140,9 @@ func (rs *restarter) rehearse(p *process) error {
 		if err := rs.mayBecome(p); err != nil {
 			return err
 		}
+		if err := rs.mayHaveFilters(p); err != nil {
+			return err
+		}
 		return rs.stageFiles()
 	}
 	err := try()

@@ -13,6 +13,9 @@ import (
 // commit makes the staged processes into those of the image. It cannot fail
 // for lack of anything; if it fails all the same, the processes must be killed.
 func (rs *restarter) commit() error {
+	if err := rs.commitNames(); err != nil {
+		return err
+	}
 	if err := rs.commitZombies(); err != nil {
 		return err
 	}

@@ -49,9 +49,9 @@ func (rs *restarter) undo(cause error) error {
 func (rs *restarter) abandon(cause error) error {
 	rs.closePidfd()
 	_ = rs.endFilling() // what it was filling goes
+	rs.tidy()
 	err := firstError(cause, rs.tree.kill())
-	// They would stay for good. Where this program may not remove them, whoever
-	// made them can.
+	// They would stay for good where the process could not remove them any more.
 	for _, number := range rs.segments {
 		_, _ = unix.SysvShmCtl(int(number), unix.IPC_RMID, nil)
 	}

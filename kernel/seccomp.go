@@ -236,7 +236,70 @@ func (rs *restarter) mayHaveFilters(p *process) error {
 			return err
 		}
 	}
+	return rs.tryFilters()
+}
+
+// tryFilters has the kernel say whether it takes each chain of filters of the
+// image, behind those that the caller has: a thread that ends again installs it
+// (seccomp_check_filter and seccomp_attach_filter in kernel/seccomp.c).
+func (rs *restarter) tryFilters() error {
+	tried := make(map[string]bool)
+	for _, rec := range rs.img.Tasks {
+		chain := fmt.Sprint(rec.Filters, isStrict(rec))
+		if len(rec.Filters) == 0 && !isStrict(rec) || tried[chain] {
+			continue
+		}
+		tried[chain] = true
+		if err := rs.tryChain(rec); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+func (rs *restarter) tryChain(rec *image.Task) error {
+	r := rs.root
+	t, err := r.clone(r.leader(), threadFlags, 0, 0)
+	if err != nil {
+		return fmt.Errorf("a thread to try seccomp filters in: %w", err)
+	}
+	r.tasks = append(r.tasks, t) // undo ends it
+	rs.tree.tasks[t.tid] = t
+	if err := ptrace(unix.PTRACE_SETOPTIONS, t.tid, 0, freezeOptions|rs.tree.options|optSuspendSeccomp); err != nil {
+		return fmt.Errorf("put off seccomp filters: %w", err)
+	}
+	// Whether the task that will have them may install them is known by now.
+	if _, err := t.call(sysPrctl, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := rs.installChain(r, t, rec); err != nil {
+		var refused *CallError
+		if errors.As(err, &refused) {
+			return &RefusedError{PID: int(rec.TID), Kind: "task", Reason: "this kernel does not take its seccomp filters: " + refused.Error(),
+				Hint: "restart it on a kernel like the one that it was on, with fewer filters around it", Errno: refused.Errno}
+		}
+		return err
+	}
+	return rs.undoThreads(r)
+}
+
+// installChain makes a task install all filters that the image has for it.
+func (rs *restarter) installChain(r *reborn, t *task, rec *image.Task) error {
+	for _, id := range rec.Filters {
+		if err := rs.installFilter(r, t, id, 0); err != nil {
+			return err
+		}
+	}
+	return setStrict(t, rec)
+}
+
+// setStrict has a task enter seccomp strict mode if it was in that.
+func setStrict(t *task, rec *image.Task) error {
+	if !isStrict(rec) {
+		return nil
+	}
+	_, err := t.call(sysPrctl, unix.PR_SET_SECCOMP, seccompStrict, 0, 0, 0)
+	return err
 }
 
 func isStrict(rec *image.Task) bool {
@@ -285,10 +348,8 @@ func (rs *restarter) commitFilters(r *reborn) error {
 				return err
 			}
 		}
-		if isStrict(rec) {
-			if _, err := r.tasks[i].call(sysPrctl, unix.PR_SET_SECCOMP, seccompStrict, 0, 0, 0); err != nil {
-				return err
-			}
+		if err := setStrict(r.tasks[i], rec); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -110,6 +110,18 @@ func (s *saver) sharer(process, thread, kind int) (int, error) {
 	return 0, nil
 }
 
+// sharable are what processes can share, and whose a process has.
+var sharable = []struct {
+	kind int
+	what string
+	with func(*process) **process
+}{
+	{kcmpVM, "memory", func(p *process) **process { return &p.mmOf }},
+	{kcmpFiles, "descriptors", func(p *process) **process { return &p.filesOf }},
+	{kcmpFS, "working directory", func(p *process) **process { return &p.fsOf }},
+	{kcmpSighand, "signal handlers", func(p *process) **process { return &p.sighandOf }},
+}
+
 // sharedProcesses finds out what a process shares with others (clone(2)): with
 // its parent, of which it can be made again; all else is refused.
 func (s *saver) sharedProcesses(p *process) error {
@@ -117,41 +129,26 @@ func (s *saver) sharedProcesses(p *process) error {
 	if p == s.tree.processes[0] {
 		parent = nil
 	}
-	for _, o := range s.tree.processes {
-		if o == p {
-			return nil
+	for _, k := range sharable {
+		o, err := s.ownerOf(p, k.kind)
+		if err != nil {
+			return err
 		}
-		if o.zombie {
+		if o == p {
 			continue
 		}
-		for _, k := range []struct {
-			kind int
-			what string
-			with **process
-		}{{kcmpVM, "memory", &p.mmOf}, {kcmpFiles, "descriptors", &p.filesOf}, {kcmpFS, "working directory", &p.fsOf}, {kcmpSighand, "signal handlers", &p.sighandOf}} {
-			c, err := kcmp(o.leader().tid, p.leader().tid, k.kind, 0, 0)
+		if parent != nil {
+			c, err := kcmp(parent.leader().tid, p.leader().tid, k.kind, 0, 0)
 			if err != nil {
 				return err
 			}
-			if c != 0 {
+			if c == 0 {
+				*k.with(p) = parent
 				continue
 			}
-			if parent != nil {
-				if o == parent {
-					*k.with = o
-					continue
-				}
-				c, err := kcmp(parent.leader().tid, p.leader().tid, k.kind, 0, 0)
-				if err != nil {
-					return err
-				}
-				if c == 0 {
-					continue // all three share it
-				}
-			}
-			s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid),
-				"end one of the two, or run the program without")
 		}
+		s.refuse(p, "process", "", fmt.Sprintf("it shares its %s with pid %d (clone, vfork)", k.what, o.pid),
+			"end one of the two, or run the program without")
 	}
 	return nil
 }
@@ -196,4 +193,32 @@ func (p *process) apart() error {
 		}
 	}
 	return nil
+}
+
+// ownerOf finds the first process that has what a process has: itself, or one
+// that came before it. They are kept in the order that kcmp(2) gives them, so that
+// a thousand processes are not each compared with all others.
+func (s *saver) ownerOf(p *process, kind int) (*process, error) {
+	const same, less = 0, 1
+	list := s.owners[kind]
+	from, to := 0, len(list)
+	for from < to {
+		at := (from + to) / 2
+		c, err := kcmp(p.leader().tid, list[at].leader().tid, kind, 0, 0)
+		switch {
+		case err != nil:
+			return nil, err
+		case c == same:
+			return list[at], nil
+		case c == less:
+			to = at
+		default:
+			from = at + 1
+		}
+	}
+	list = append(list, nil)
+	copy(list[from+1:], list[from:])
+	list[from] = p
+	s.owners[kind] = list
+	return p, nil
 }

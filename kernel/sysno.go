@@ -124,6 +124,7 @@ const (
 	sysFchmod
 	sysFchmodat
 	sysUnlinkat
+	sysRenameat2
 	sysSendto
 	sysMqOpen
 	sysCloseRange
@@ -272,6 +273,7 @@ var sysnos = [sysCount]struct {
 	sysFchmod:               {"fchmod", [4]int{91, 94, 94, 94}},
 	sysFchmodat:             {"fchmodat", [4]int{268, 306, 297, 297}},
 	sysUnlinkat:             {"unlinkat", [4]int{263, 301, 292, 292}},
+	sysRenameat2:            {"renameat2", [4]int{316, 353, 357, 357}},
 	sysSendto:               {"sendto", [4]int{44, 369, 335, 335}},
 	sysMqOpen:               {"mq_open", [4]int{240, 277, 262, 262}},
 	sysCloseRange:           {"close_range", [4]int{436, 436, 436, 436}},

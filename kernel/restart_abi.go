@@ -125,7 +125,11 @@ func (rs *restarter) changeKind(p *process, kind stubKind, stream *spool) (*rest
 		return nil, err
 	}
 	second.tree = rs.tree
-	if err := rs.tree.execStub(p, kind); err != nil {
+	layout, err := rs.stubLayout(kind.abi)
+	if err != nil {
+		return nil, err
+	}
+	if err := rs.tree.execStub(p, kind, layout); err != nil {
 		return nil, err
 	}
 	return second, nil
@@ -154,9 +158,10 @@ func (rs *restarter) rehearse(p *process) error {
 
 var errRehearsed = errors.New("undo what was tried")
 
-// execStub makes a held process execute a stub. Its other tasks end.
+// execStub makes a held process execute a stub, with flags in its personality.
+// Its other tasks end.
 // If that fails the process is as it was, or has been killed (errKilled).
-func (tr *tree) execStub(p *process, kind stubKind) error {
+func (tr *tree) execStub(p *process, kind stubKind, layout uint32) error {
 	elf, err := stubELF(kind)
 	if err != nil {
 		return err
@@ -172,7 +177,7 @@ func (tr *tree) execStub(p *process, kind stubKind) error {
 	t := p.leader()
 	fd, err := t.memfd(p, elf)
 	if err == nil {
-		err = tr.execFD(p, fd)
+		err = tr.execWith(t, layout, func() error { return tr.execFD(p, fd) })
 	}
 	if errors.Is(err, errGone) {
 		return fmt.Errorf("%w: %v", errKilled, err)

@@ -6,21 +6,6 @@ import (
 	"cr/image"
 )
 
-// lowEnd is where the memory of tasks of a 32-bit kernel ends at most: 3 GiB.
-// Those of a 64-bit kernel have 4 GiB.
-const lowEnd = 3 << 30
-
-// endOf is the end of the highest mapping of an address space.
-func endOf(mm *image.MM) uint64 {
-	end := uint64(0)
-	for _, v := range mm.VMAs {
-		if v.End > end {
-			end = v.End
-		}
-	}
-	return end
-}
-
 // lowVDSO finds a place for the vdso and its data, of a size in bytes, of a
 // 64-bit kernel in a 32-bit task whose image a 32-bit kernel could take: below the
 // end of that, so that the next image goes wherever this one can. It gives 0

@@ -210,12 +210,8 @@ func (l *launcher) start() error {
 			}
 		}
 	}
-	layout, err := l.rs.stubLayout(kind.abi)
-	if err != nil {
-		return err
-	}
 	var p *os.Process
-	err = withLayout(layout, func() (err error) {
+	err = withLayout(kind.layout, func() (err error) {
 		p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
 		return err
 	})

@@ -3,6 +3,8 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -49,9 +51,9 @@ func endOf(mm *image.MM) uint64 {
 	return end
 }
 
-// stubLayout is lowLayout for the stub of an image that a 32-bit kernel could
-// take: what its tasks map after the restart must not be in the way of that.
-func (rs *restarter) stubLayout(abi regset.ABI) (uint32, error) {
+// layout is lowLayout for an image that a 32-bit kernel could take: what its
+// tasks map after the restart must not be in the way of that.
+func (rs *restarter) layout(abi regset.ABI) (uint32, error) {
 	if abi.WordSize() != 4 {
 		return 0, nil
 	}
@@ -63,16 +65,44 @@ func (rs *restarter) stubLayout(abi regset.ABI) (uint32, error) {
 	return lowLayout()
 }
 
-// withLayout does something with flags in the personality of this thread.
-func withLayout(flags uint32, do func() error) error {
-	if flags == 0 {
-		return do()
+// layout is lowLayout if a process's program was executed with it, as far as its
+// personality tells.
+func (p *process) layout() (uint32, error) {
+	if p.leader().abi.WordSize() != 4 {
+		return 0, nil
 	}
+	low, err := lowLayout()
+	if err != nil {
+		return 0, err
+	}
+	now, err := readPersonality(p.pid)
+	return now & low, err
+}
+
+// readPersonality reads the personality of a process.
+func readPersonality(pid int) (uint32, error) {
+	b, err := readProc(pid, "personality")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", procPath(pid, "personality"), err)
+	}
+	return uint32(n), nil
+}
+
+// withFlags is the personality of a program that execve is to give a layout,
+// made from the one before.
+func withFlags(before, layout uint32) uint32 { return before&^addrLimit3GB | layout }
+
+// withLayout does something with a layout in the personality of this thread.
+func withLayout(layout uint32, do func() error) error {
 	before, err := personality(askPersonality)
 	if err != nil {
 		return err
 	}
-	if _, err := personality(before | flags); err != nil {
+	if _, err := personality(withFlags(before, layout)); err != nil {
 		return err
 	}
 	err = do()
@@ -90,17 +120,14 @@ func personality(p uint32) (uint32, error) {
 	return uint32(before), nil
 }
 
-// execWith does what makes a held task execute a program, with flags in its
+// execWith does what makes a held task execute a program, with a layout in its
 // personality, which it keeps if that succeeds.
-func (tr *tree) execWith(t *task, flags uint32, exec func() error) error {
-	if flags == 0 {
-		return exec()
-	}
+func (tr *tree) execWith(t *task, layout uint32, exec func() error) error {
 	before, err := t.call(sysPersonality, askPersonality)
 	if err != nil {
 		return err
 	}
-	if _, err := t.call(sysPersonality, before|uint64(flags)); err != nil {
+	if _, err := t.call(sysPersonality, uint64(withFlags(uint32(before), layout))); err != nil {
 		return err
 	}
 	err = exec()

@@ -17,9 +17,11 @@ const (
 	atPlatform     = 15
 	atHWCAP        = 16
 	atBasePlatform = 24
+	atRandom       = 25
 	atHWCAP2       = 26
 	atHWCAP3       = 29
 	atHWCAP4       = 30
+	atExecFN       = 31
 )
 
 // Warnings are the reasons why programs of an image, though the machine can

@@ -1,0 +1,112 @@
+package vmtests
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"cr/initramfs/agent"
+)
+
+// TestThereAndBack takes 32-bit programs of a 32-bit kernel to a 64-bit one, and
+// saves them there for the way back. The second image has the first kernel's vdso,
+// changed to lead to the second's.
+func TestThereAndBack(t *testing.T) {
+	t.Parallel()
+	for _, m := range []struct{ home, away, abi string }{
+		{"ppc32-7447", "ppc64-power8", "ppc"},
+		{"i386-max", "x86_64-max", "i386"},
+	} {
+		for _, name := range []string{"clock", "low"} {
+			t.Run(fmt.Sprintf("%s to %s and back, %s, %s", m.home, m.away, m.abi, name), func(t *testing.T) {
+				t.Parallel()
+				home, away := guests.get(t, m.home), guests.get(t, m.away)
+				travel(t, "back-"+name+"-"+m.abi, m.abi, name, nil, home, away, home)
+			})
+		}
+	}
+}
+
+// TestRunLow starts 32-bit programs under a 64-bit kernel with cr run --3gb, so
+// that they can go to a 32-bit one, and back. On 64-bit programs it has no effect,
+// nor has it under a 32-bit kernel.
+func TestRunLow(t *testing.T) {
+	t.Parallel()
+	for _, m := range []struct{ home, away, abi string }{
+		{"ppc64-power8", "ppc32-7447", "ppc"},
+		{"x86_64-max", "i386-max", "i386"},
+	} {
+		t.Run(m.home+" to "+m.away+", "+m.abi, func(t *testing.T) {
+			t.Parallel()
+			home, away := guests.get(t, m.home), guests.get(t, m.away)
+			run := []string{"cr", "run", "--3gb"}
+			travel(t, "3gb-"+m.home, m.abi, "low", run, home, away, home)
+			travel(t, "3gb-"+m.away, m.abi, "low", run, away, home)
+
+			out, said, status := home.try(t, append(run, "cat", "/proc/self/maps")...)
+			require.Zero(t, status, said)
+			require.Regexp(t, `(?m)^[0-9a-f]{9,}-[0-9a-f]{9,} .* \[stack\]$`, out)
+		})
+	}
+}
+
+// travel starts a program of testdata in a guest, after the words run, and takes it
+// on to the others one after the other. There it goes on for a while each time.
+func travel(t *testing.T, dir, abi, name string, run []string, first *member, others ...*member) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(first.dir, dir), 0o755))
+	program := first.see(t, compile(t, filepath.Join(first.dir, dir), abi, name))
+	argv := append(append([]string(nil), run...), program, path.Join(agent.Dir, dir, "stop"))
+	if name == "low" {
+		argv = append(argv, "exec")
+	}
+	j := startJob(t, first, dir, argv...)
+	pid := j.line()
+	require.Regexp(t, `^\d+$`, pid, "%s", &j.said)
+	from := first
+	for i, to := range others {
+		time.Sleep(time.Second)
+		image, rest := path.Join(agent.Dir, dir, fmt.Sprint("image", i)), j.rest()
+		out, said, status := from.try(t, "cr", "checkpoint", "--kill", "-o", image, pid)
+		require.Zero(t, status, "%s%s", out, said)
+		require.Empty(t, rest())
+		require.Error(t, <-j.end, "it was killed")
+		require.Empty(t, &j.said)
+		from.lend(t, to, dir)
+		j = startJob(t, to, dir, "cr", "restart", "--name", dir, image)
+		if i < len(others)-1 {
+			pid = to.running(t, dir)
+		}
+		from = to
+	}
+	time.Sleep(time.Second)
+	j.finish()
+}
+
+// running waits until what was restarted under a name runs, and gives its pid.
+func (m *member) running(t *testing.T, name string) string {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < *idleFlag; time.Sleep(100 * time.Millisecond) {
+		out, said, status := m.try(t, "cr", "ps", "--json")
+		require.Zero(t, status, said)
+		var list []struct {
+			Name, State string
+			PID         int
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &list))
+		for _, r := range list {
+			if r.Name == name && r.State == "running" {
+				return strconv.Itoa(r.PID)
+			}
+		}
+	}
+	t.Fatalf("%s does not run", name)
+	return ""
+}

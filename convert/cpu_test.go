@@ -190,3 +190,11 @@ func TestMovePointers(t *testing.T) {
 		require.Equal(t, words(abi, after...), b)
 	}
 }
+
+func TestHideCacheBlock(t *testing.T) {
+	for abi, want := range map[regset.ABI]uint64{regset.PPC: 1, regset.PPC64: 19, regset.I386: 19} {
+		b := words(abi, 6, 19, 19, 128, 20, 128, 0, 0)
+		convert.HideCacheBlock(abi, b)
+		require.Equal(t, words(abi, 6, 19, want, 128, 20, 128, 0, 0), b)
+	}
+}

@@ -77,6 +77,22 @@ func Auxv(abi regset.ABI, sp uint64, read func(addr uint64, b []byte) error) (ad
 	return 0, nil, fmt.Errorf("%w: no end of the auxiliary vector", ErrStack)
 }
 
+// HideCacheBlock leaves out of the auxiliary vector of a 32-bit powerpc program
+// how much memory dcbz clears: 32 bytes on most CPUs that run 32-bit kernels, 128 on
+// those that run 64-bit ones. The memset of the C library counts on it, and does
+// without dcbz if it is not told.
+func HideCacheBlock(abi regset.ABI, auxv []byte) {
+	if abi != regset.PPC {
+		return
+	}
+	v := vector{abi, auxv}
+	for i := 0; i < v.entries(); i++ {
+		if v.word(2*i) == atDCacheBSize {
+			v.setWord(2*i, atIgnore)
+		}
+	}
+}
+
 // MovePointers changes the pointers at the start of the stack of a new program that
 // has moved down by so many bytes: those of its arguments, its environment and its
 // auxiliary vector that point to between start and end. b is the stack from the

@@ -16,6 +16,7 @@ const (
 	atIgnore       = 1
 	atPlatform     = 15
 	atHWCAP        = 16
+	atDCacheBSize  = 19
 	atBasePlatform = 24
 	atRandom       = 25
 	atHWCAP2       = 26

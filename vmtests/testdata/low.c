@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 		if (*k == MAP_FAILED || !*k)
 			fail("no memory", *k);
 		low(large ? "mapping" : "heap", *k);
-		memset(*k, n, 100);
+		memset(*k, 0, size);
 		if (clock_gettime(CLOCK_MONOTONIC, &t) || t.tv_sec < 0)
 			fail("clock", NULL);
 		deep(200);

@@ -222,6 +222,8 @@ type Machine struct {
 	DataBreakpoints        int  `json:"data_breakpoints,omitempty"`
 	InstructionBreakpoints int  `json:"instruction_breakpoints,omitempty"`
 	BreakpointRanges       bool `json:"breakpoint_ranges,omitempty"`
+
+	CacheBlock int `json:"cache_block,omitempty"` // powerpc: bytes that dcbz clears, AT_DCACHEBSIZE
 }
 
 // TaskSize is the end of user memory for tasks of an ABI, in bytes. Where the

@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 	}
 	printf("%d\n", getpid());
 	fflush(stdout);
-	for (n = 0; access(argv[1], F_OK); n++) {
+	for (n = 0; n == 0 || access(argv[1], F_OK); n++) {
 		char **k = &kept[n % 64];
 		int large = n & 1;
 		size_t size = large ? 1 << 20 : 1000;

@@ -7,6 +7,7 @@ import (
 
 	"cr/convert"
 	"cr/image"
+	"cr/regset"
 )
 
 // LieLow gives this thread the personality with which what 32-bit programs map
@@ -27,7 +28,7 @@ func LieLow() error {
 
 // LowByHand reports whether that is not all there is to it: then the filter is to
 // be one for ExecCalls, and Intercept.Low set.
-func LowByHand() bool { return hostABI.IsPPC() }
+func LowByHand() bool { return hostABI == regset.PPC || hostABI == regset.PPC64 }
 
 // stackDrop is how far the stack of a 32-bit program of a 64-bit powerpc kernel
 // moves down: from just below 4 GiB (STACK_TOP_USER32) to just below 0xb0000000,

@@ -25,14 +25,15 @@ const (
 
 // lowLayout is the flag with which execve makes a 32-bit program map its memory
 // low: on x86 below 3 GiB, on powerpc, which does not know that, from 1 GiB up. It
-// is 0 on a 32-bit kernel, which has no more than 3 GiB.
+// is 0 on a 32-bit kernel, which has no more than 3 GiB, and where there are no such
+// programs.
 func lowLayout() (uint32, error) {
 	m, err := Features()
 	if err != nil {
 		return 0, err
 	}
 	switch kernel := namedABI(m.Arch); {
-	case kernel.WordSize() == 4:
+	case kernel.WordSize() == 4 || kernel == regset.PPC64LE:
 		return 0, nil
 	case kernel.IsPPC():
 		return addrCompatLayout, nil

@@ -97,6 +97,27 @@ func TestCheckWarnsOfXSAVE(t *testing.T) {
 	require.ErrorContains(t, convert.Warnings(nehalem, img), "pid 100: was told of avx, avx512f, which the machine lacks")
 }
 
+// TestCheckWarnsOfCacheBlocks: what dcbz clears is not the same everywhere.
+func TestCheckWarnsOfCacheBlocks(t *testing.T) {
+	img := made(g3, regset.PPC)
+	for _, mm := range img.MMs {
+		mm.Auxv = words(regset.PPC, 19, 32, 16, g3.HWCAP, 0, 0)
+	}
+	for block, want := range map[int]string{
+		0: "", 32: "",
+		128: "pid 100, 102: was told that cache blocks are of 32 bytes, those of the machine are of 128; it fails if it clears memory with dcbz",
+	} {
+		m := *g4
+		m.CacheBlock = block
+		got := convert.Warnings(&m, img)
+		if want == "" {
+			require.Empty(t, got)
+			continue
+		}
+		require.ErrorContains(t, got, want)
+	}
+}
+
 func TestCheckMachine(t *testing.T) {
 	t.Run("page size", func(t *testing.T) {
 		big := *power8

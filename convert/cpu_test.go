@@ -174,3 +174,27 @@ func TestAuxvHostile(t *testing.T) {
 		require.ErrorIs(t, err, convert.ErrStack)
 	})
 }
+
+func TestMovePointers(t *testing.T) {
+	const down = 0x50000000
+	const start, end = stackAt, stackAt + 0x900
+	before := []uint64{stackAt, // that many arguments
+		start, end - 1, 0, start + 8, end, start - 1, 0,
+		6, stackAt, 15, stringsAt, 24, 0x1000, 25, stringsAt + 8, 9, stringsAt, 31, stringsAt + 16, 33, start, 0, 0}
+	after := []uint64{stackAt,
+		start - down, end - 1 - down, 0, start + 8 - down, end, start - 1, 0,
+		6, stackAt, 15, stringsAt - down, 24, 0x1000, 25, stringsAt + 8 - down, 9, stringsAt, 31, stringsAt + 16 - down, 33, start, 0, 0}
+	for _, abi := range []regset.ABI{regset.PPC, regset.I386, regset.PPC64} {
+		b := words(abi, before...)
+		convert.MovePointers(abi, b, 8*abi.WordSize(), start, end, down)
+		require.Equal(t, words(abi, after...), b)
+	}
+}
+
+func TestHideCacheBlock(t *testing.T) {
+	for abi, want := range map[regset.ABI]uint64{regset.PPC: 1, regset.PPC64: 19, regset.I386: 19} {
+		b := words(abi, 6, 19, 19, 128, 20, 128, 0, 0)
+		convert.HideCacheBlock(abi, b)
+		require.Equal(t, words(abi, 6, 19, want, 128, 20, 128, 0, 0), b)
+	}
+}

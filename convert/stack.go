@@ -77,6 +77,45 @@ func Auxv(abi regset.ABI, sp uint64, read func(addr uint64, b []byte) error) (ad
 	return 0, nil, fmt.Errorf("%w: no end of the auxiliary vector", ErrStack)
 }
 
+// HideCacheBlock leaves out of the auxiliary vector of a 32-bit powerpc program
+// how much memory dcbz clears: 32 bytes on most CPUs that run 32-bit kernels, 128 on
+// those that run 64-bit ones. The memset of the C library counts on it, and does
+// without dcbz if it is not told.
+func HideCacheBlock(abi regset.ABI, auxv []byte) {
+	if abi != regset.PPC {
+		return
+	}
+	v := vector{abi, auxv}
+	for i := 0; i < v.entries(); i++ {
+		if v.word(2*i) == atDCacheBSize {
+			v.setWord(2*i, atIgnore)
+		}
+	}
+}
+
+// MovePointers changes the pointers at the start of the stack of a new program that
+// has moved down by so many bytes: those of its arguments, its environment and its
+// auxiliary vector that point to between start and end. b is the stack from the
+// stack pointer to the end of the vector, whose place in it is vectorAt.
+func MovePointers(abi regset.ABI, b []byte, vectorAt int, start, end, down uint64) {
+	move := func(v vector, i int) {
+		if at := v.word(i); at >= start && at < end {
+			v.setWord(i, at-down)
+		}
+	}
+	words := vector{abi, b[:vectorAt]}
+	for i := 1; i < vectorAt/abi.WordSize(); i++ { // behind argc
+		move(words, i)
+	}
+	auxv := vector{abi, b[vectorAt:]}
+	for i := 0; i < auxv.entries(); i++ {
+		switch auxv.word(2 * i) {
+		case atPlatform, atBasePlatform, atRandom, atExecFN:
+			move(auxv, 2*i+1)
+		}
+	}
+}
+
 // Tell changes the auxiliary vector of a program that is about to begin, which
 // lies at addr, so that it tells of no more than is allowed. It returns the new
 // vector, and what is to be written into the program's memory: the vector, and

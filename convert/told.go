@@ -16,10 +16,13 @@ const (
 	atIgnore       = 1
 	atPlatform     = 15
 	atHWCAP        = 16
+	atDCacheBSize  = 19
 	atBasePlatform = 24
+	atRandom       = 25
 	atHWCAP2       = 26
 	atHWCAP3       = 29
 	atHWCAP4       = 30
+	atExecFN       = 31
 )
 
 // Warnings are the reasons why programs of an image, though the machine can
@@ -40,7 +43,12 @@ func Warnings(m *regset.Machine, img *image.Image) Reasons {
 		if !m.Runs(state.ABI) {
 			continue
 		}
-		arch, told := tasksTold(m, img.MM(p.MM), state)
+		auxv := vector{state.ABI, img.MM(p.MM).Auxv}
+		if block := auxv.value(atDCacheBSize); block != 0 && m.CacheBlock != 0 && block != uint64(m.CacheBlock) {
+			out.add(p.PID, fmt.Errorf("was told that cache blocks are of %d bytes, those of the machine are of %d; "+
+				"it fails if it clears memory with dcbz, as the memset of the C library does", block, m.CacheBlock))
+		}
+		arch, told := tasksTold(m, auxv, state)
 		if told &^= state.Used; told == 0 {
 			continue // what is in use is no warning but a reason
 		}
@@ -51,8 +59,7 @@ func Warnings(m *regset.Machine, img *image.Image) Reasons {
 }
 
 // tasksTold gives the features that a process was told of and the machine lacks.
-func tasksTold(m *regset.Machine, mm *image.MM, state *regset.State) (regset.Arch, regset.Mask) {
-	v := vector{state.ABI, mm.Auxv}
+func tasksTold(m *regset.Machine, v vector, state *regset.State) (regset.Arch, regset.Mask) {
 	hwcap, hwcap2 := v.value(atHWCAP), v.value(atHWCAP2)
 	if state.ABI.IsPPC() {
 		return ppc.Arch, ppc.Told(m, hwcap, hwcap2)

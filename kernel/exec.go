@@ -15,20 +15,33 @@ import (
 
 const optTraceExec = 16 // PTRACE_O_TRACEEXEC
 
-// exec lets a program be executed, and tells it no more of the CPU than it
-// shall know. Under cr run --cpu the filter hands over execve and execveat too:
-// the task is traced from the call to the first instruction of the new program
-// and not any longer, so debuggers still work.
+// exec lets a program be executed, tells it no more of the CPU than it shall
+// know, and moves its stack where it shall be. Under cr run --cpu, and --3gb on
+// some machines, the filter hands over execve and execveat too: the task is traced
+// from the call to the first instruction of the new program and not any longer, so
+// debuggers still work.
 func (s *Intercept) exec(n *notification) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := s.traceExec(n); err != nil && !errors.Is(err, unix.ESRCH) {
-		s.log(fmt.Errorf("pid %d executes a program that sees all of the CPU's features: %w", n.tid, err))
+		s.log(fmt.Errorf("pid %d executes a program that %s: %w", n.tid, s.missed(err), err))
 	}
 }
 
-// traceExec answers a call of execve or execveat, and changes the auxiliary
-// vector of the program if the call succeeds.
+// missed says what is wrong with a program that could not be changed.
+func (s *Intercept) missed(err error) string {
+	const sees, lies = "sees all of the CPU's features", "lies above 3 GiB"
+	switch {
+	case s.CPU == nil || errors.As(err, new(*highError)):
+		return lies
+	case s.Low:
+		return sees + " and " + lies
+	}
+	return sees
+}
+
+// traceExec answers a call of execve or execveat, and changes the program that
+// is about to begin if the call succeeds.
 func (s *Intercept) traceExec(n *notification) error {
 	st, err := readStatus(n.tid)
 	if err == nil {
@@ -51,7 +64,7 @@ func (s *Intercept) traceExec(n *notification) error {
 	}
 	done, e := t.awaitExec()
 	if err = firstError(err, e); done {
-		err = firstError(err, tellCPU(s.CPU, t))
+		err = firstError(err, s.begin(t))
 	}
 	return firstError(err, s.execs.detach(n.tid, t))
 }
@@ -146,10 +159,11 @@ func (t *task) waitEither() (unix.WaitStatus, error) {
 	}
 }
 
-// tellCPU changes what a program that is about to begin is told of the CPU: in
+// begin changes a program that is about to begin: what it is told of the CPU, in
 // the auxiliary vector on its stack, and in the one that the kernel keeps for
-// /proc/PID/auxv, from which some programs read, and images.
-func tellCPU(c *convert.CPU, t *task) error {
+// /proc/PID/auxv, from which some programs read, and images; and where its stack
+// is.
+func (s *Intercept) begin(t *task) error {
 	regs, err := t.gprs()
 	if err != nil {
 		return err
@@ -157,27 +171,45 @@ func tellCPU(c *convert.CPU, t *task) error {
 	if t.arch == nil {
 		return fmt.Errorf("tasks of this kind are not known: %w", unix.EOPNOTSUPP)
 	}
+	low := s.Low && t.abi.WordSize() == 4
+	if s.CPU == nil && !low {
+		return nil
+	}
 	mem, err := openMemory(t.pid)
 	if err != nil {
 		return err
 	}
 	defer mem.close()
+	n := &newStack{sp: t.arch.SP(t.abi, regs)}
 	read := buffered(mem.read)
-	sp := t.arch.SP(t.abi, regs)
-	addr, auxv, err := convert.Auxv(t.abi, sp, read)
-	if err != nil {
+	if n.vectorAt, n.auxv, err = convert.Auxv(t.abi, n.sp, read); err != nil {
 		return err
 	}
-	told, patches, err := c.Tell(t.abi, addr, auxv, read)
-	if err != nil {
-		return err
+	if s.CPU != nil {
+		told, patches, err := s.CPU.Tell(t.abi, n.vectorAt, n.auxv, read)
+		if err != nil {
+			return err
+		}
+		for _, p := range patches {
+			if err := mem.write(p.Addr, p.Data); err != nil {
+				return err
+			}
+		}
+		n.auxv = told
 	}
-	for _, p := range patches {
-		if err := mem.write(p.Addr, p.Data); err != nil {
+	if low {
+		convert.HideCacheBlock(t.abi, n.auxv)
+		if err := mem.write(n.vectorAt, n.auxv); err != nil {
 			return err
 		}
 	}
-	return t.keepAuxv(mem, sp, told)
+	return t.change(mem, n, low)
+}
+
+// newStack is the start of the stack of a program that is about to begin.
+type newStack struct {
+	sp, vectorAt uint64
+	auxv         []byte
 }
 
 // buffered makes many small reads of a function that reads memory cheap.
@@ -202,9 +234,9 @@ func buffered(read func(uint64, []byte) error) func(uint64, []byte) error {
 	}
 }
 
-// keepAuxv makes a task that is about to begin a program tell the kernel its
-// auxiliary vector. The arguments of the call lie below the stack pointer.
-func (t *task) keepAuxv(mem memory, sp uint64, auxv []byte) error {
+// change makes a task that is about to begin a program tell the kernel its
+// auxiliary vector, and moves its stack below 3 GiB if low is set.
+func (t *task) change(mem memory, n *newStack, low bool) error {
 	// The task is in execve still.
 	if err := t.toSyscallStop(); err != nil {
 		return err
@@ -212,12 +244,11 @@ func (t *task) keepAuxv(mem memory, sp uint64, auxv []byte) error {
 	if err := t.hold(); err != nil {
 		return err
 	}
-	err := t.setAuxv(mem, sp, auxv)
+	err := t.changeHeld(&process{pid: t.pid, tasks: []*task{t}, mem: mem}, n, low)
 	return firstError(err, t.release())
 }
 
-func (t *task) setAuxv(mem memory, sp uint64, auxv []byte) error {
-	p := &process{pid: t.pid, tasks: []*task{t}, mem: mem}
+func (t *task) changeHeld(p *process, n *newStack, low bool) error {
 	insn, err := p.findInsn()
 	if err != nil {
 		return err
@@ -231,13 +262,23 @@ func (t *task) setAuxv(mem memory, sp uint64, auxv []byte) error {
 	if mm.Brk, err = t.call(sysBrk, 0); err != nil {
 		return err
 	}
+	high := error(nil)
+	if low {
+		high = t.lowerStack(p, n, mm)
+	}
+	return firstError(high, t.keepMM(p.mem, n, mm))
+}
+
+// keepMM makes a task tell the kernel where things lie, and its auxiliary vector.
+// The arguments of the call lie below the stack pointer.
+func (t *task) keepMM(mem memory, n *newStack, mm *image.MM) error {
 	const below, vectorAt = 16 << 10, 256
-	at := sp&^0xfff - below
-	args, err := mmMap(mm, at+vectorAt, len(auxv), -1)
+	at := n.sp&^0xfff - below
+	args, err := mmMap(mm, at+vectorAt, len(n.auxv), -1)
 	if err != nil {
 		return err
 	}
-	b := append(append(args, make([]byte, vectorAt-len(args))...), auxv...)
+	b := append(append(args, make([]byte, vectorAt-len(args))...), n.auxv...)
 	if err := mem.write(at, b); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ func Features() (*regset.Machine, error) {
 const (
 	atPlatform     = 15
 	atHWCAP        = 16
+	atDCacheBSize  = 19
 	atBasePlatform = 24
 	atHWCAP2       = 26
 )
@@ -54,6 +55,8 @@ func describe() (*regset.Machine, error) {
 			m.HWCAP = v
 		case atHWCAP2:
 			m.HWCAP2 = v
+		case atDCacheBSize:
+			m.CacheBlock = int(v)
 		case atPlatform:
 			m.Platform = ownString(v)
 		case atBasePlatform:

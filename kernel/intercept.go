@@ -77,7 +77,12 @@ type Intercept struct {
 
 	// CPU is what programs are told of the CPU, if the filter is one for
 	// ExecCalls.
-	CPU   *convert.CPU
+	CPU *convert.CPU
+
+	// Low makes 32-bit powerpc programs fit for kernels of either word size, if
+	// the filter is one for ExecCalls: their stacks are moved below 3 GiB, and
+	// they do not learn how large cache blocks are. See LowByHand.
+	Low   bool
 	execs execs
 }
 

@@ -210,7 +210,11 @@ func (l *launcher) start() error {
 			}
 		}
 	}
-	p, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+	var p *os.Process
+	err = withLayout(kind.layout, func() (err error) {
+		p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+		return err
+	})
 	if err != nil {
 		if attr.Sys.Cloneflags != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
 			return fmt.Errorf("make a pid namespace: %w (--pids=new does without)", err)

@@ -104,3 +104,20 @@ func (s *space) take(size uint64) (uint64, error) {
 		}
 	}
 }
+
+// takeBelow is take below an address, and clear of what is better left free.
+func (s *space) takeBelow(limit, size uint64, leave spans) (uint64, error) {
+	low := space{s.busy}
+	if n := len(s.busy); n > 0 && s.busy[n-1].end > limit {
+		low.busy = s.busy.add(span{limit, ^uint64(0)})
+	}
+	for _, l := range leave {
+		low.busy = low.busy.add(l)
+	}
+	at, err := low.take(size)
+	if err != nil {
+		return 0, err
+	}
+	s.busy = s.busy.add(span{at, at + size})
+	return at, nil
+}

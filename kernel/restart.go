@@ -347,7 +347,7 @@ func (r *reborn) enterFor() error {
 	for _, t := range r.tasks {
 		t.insn = insn
 	}
-	addr, err := r.space.take(2 * scratchSize)
+	addr, err := r.takeScratch(2 * scratchSize)
 	if err != nil {
 		return err
 	}
@@ -368,6 +368,17 @@ func (r *reborn) enterFor() error {
 		t.insn = r.insn
 	}
 	return nil
+}
+
+// takeScratch finds room for what a task makes calls with to the end. Once it has
+// ADDR_LIMIT_3GB in its personality, a 32-bit task can unmap nothing above.
+func (r *reborn) takeScratch(size uint64) (uint64, error) {
+	if r.leader().abi.WordSize() == 4 {
+		if at, err := r.space.takeBelow(lowEnd, size, nil); err == nil {
+			return at, nil
+		}
+	}
+	return r.space.take(size)
 }
 
 // mapFixedNoReplace is MAP_FIXED_NOREPLACE, the same on all of our machines.

@@ -65,14 +65,20 @@ func (rs *restarter) rootKind() (stubKind, error) {
 				p.PID, root.PID, unix.EOPNOTSUPP)
 		}
 	}
-	return stubKind{rs.states[root.PID].ABI, root.ELFv1}, nil
+	abi := rs.states[root.PID].ABI
+	layout, err := rs.layout(abi)
+	return stubKind{abi, root.ELFv1, layout}, err
 }
 
 // kind is what a held process is by execve.
 func (p *process) kind() (stubKind, error) {
 	abi := p.leader().abi
 	v1, err := elfV1(p.pid, abi)
-	return stubKind{abi, v1}, err
+	if err != nil {
+		return stubKind{}, err
+	}
+	layout, err := p.layout()
+	return stubKind{abi, v1, layout}, err
 }
 
 // elfV1 reports whether the kernel takes a process's signal handlers for
@@ -95,8 +101,8 @@ func elfV1(pid int, abi regset.ABI) (bool, error) {
 	return abi.Order().Uint32(b[:])&abiMask != v2, nil
 }
 
-// changeKind makes a held process of another word size, or ELF ABI, than the
-// image's root one that can become it: ptrace cannot change that, execve can. The
+// changeKind makes a held process of another word size, ELF ABI or layout than
+// the image's root one that can become it: ptrace cannot change that, execve can. The
 // process executes a stub of the right kind, and a restarter for it is returned
 // that reads the image once more.
 //
@@ -175,7 +181,7 @@ func (tr *tree) execStub(p *process, kind stubKind) error {
 	t := p.leader()
 	fd, err := t.memfd(p, elf)
 	if err == nil {
-		err = tr.execFD(p, fd)
+		err = tr.execWith(t, kind.layout, func() error { return tr.execFD(p, fd) })
 	}
 	if errors.Is(err, errGone) {
 		return fmt.Errorf("%w: %v", errKilled, err)

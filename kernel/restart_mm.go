@@ -319,18 +319,21 @@ func (r *reborn) planVDSO() error {
 	for _, v := range r.mm.VMAs {
 		final = final.add(span{v.Start, v.End})
 	}
-	shift := uint64(0)
-	switch {
-	case len(parts) == 0:
+	if len(parts) == 0 {
 		return nil
-	case r.vdso.same:
+	}
+	whole := span{parts[0].start, parts[len(parts)-1].end}
+	shift := uint64(0)
+	if r.vdso.same {
 		shift = at - vdso.start
-	case final.overlaps(span{parts[0].start, parts[len(parts)-1].end}):
-		free, err := r.space.take(parts[len(parts)-1].end - parts[0].start)
+	} else if low := r.lowVDSO(whole); low != 0 {
+		shift = low - whole.start
+	} else if final.overlaps(whole) {
+		free, err := r.space.take(whole.end - whole.start)
 		if err != nil {
 			return err
 		}
-		shift = free - parts[0].start
+		shift = free - whole.start
 	}
 	for _, p := range parts {
 		part := vdsoPart{at: p.start, size: p.end - p.start, to: p.start + shift}

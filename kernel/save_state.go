@@ -112,16 +112,11 @@ func (s *saver) settings(p *process, r *image.Process) error {
 	if r.Limits, err = readLimits(p.pid); err != nil {
 		return err
 	}
-	b, err := readProc(p.pid, "personality")
-	if err != nil {
+	if r.Personality, err = readPersonality(p.pid); err != nil {
 		return err
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 32)
+	b, err := readProc(p.pid, "oom_score_adj")
 	if err != nil {
-		return fmt.Errorf("%s: %w", procPath(p.pid, "personality"), err)
-	}
-	r.Personality = uint32(n)
-	if b, err = readProc(p.pid, "oom_score_adj"); err != nil {
 		return err
 	}
 	adj, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 32)

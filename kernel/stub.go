@@ -25,8 +25,9 @@ const stubAddress = 0x10000
 
 // stubKind is what a process gets by execve, and what no later call changes.
 type stubKind struct {
-	abi   regset.ABI
-	elfV1 bool // signal handlers, and the entry, are function descriptors
+	abi    regset.ABI
+	elfV1  bool   // signal handlers, and the entry, are function descriptors
+	layout uint32 // lowLayout if that is what mappings are to be found by
 }
 
 // stubELF makes a static ELF program of the stub.

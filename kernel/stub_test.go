@@ -14,7 +14,7 @@ import (
 // Every stub is a program that the ELF reader of the standard library
 // understands, whose entry is its code.
 func TestStubELF(t *testing.T) {
-	kinds := []stubKind{{regset.ABI{Machine: regset.EMPPC64, BigEndian: true}, true}}
+	kinds := []stubKind{{regset.ABI{Machine: regset.EMPPC64, BigEndian: true}, true, 0}}
 	for _, abi := range allABIs {
 		kinds = append(kinds, stubKind{abi: abi})
 	}

@@ -44,6 +44,9 @@ func (arch) SP(abi regset.ABI, prstatus []byte) uint64 { return gprs(abi, prstat
 // SetPC sets nip.
 func (arch) SetPC(abi regset.ABI, prstatus []byte, pc uint64) { gprs(abi, prstatus).set(ptNIP, pc) }
 
+// SetSP sets r1.
+func (arch) SetSP(abi regset.ABI, prstatus []byte, sp uint64) { gprs(abi, prstatus).set(1, sp) }
+
 // Used computes the features that a state uses: those whose sets hold more
 // than initial values, those that MSR says are live in the CPU, and those that
 // single values give away. What a program may use and leaves no trace

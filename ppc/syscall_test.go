@@ -66,6 +66,8 @@ func TestSetSyscall(t *testing.T) {
 		require.Equal(t, uint64(0x20000000), Arch.SP(abi, data))
 		Arch.SetPC(abi, data, 0x3000)
 		require.Equal(t, uint64(0x3000), Arch.PC(abi, data))
+		Arch.SetSP(abi, data, 0x4000)
+		require.Equal(t, uint64(0x4000), Arch.SP(abi, data))
 	}
 	require.Equal(t, []byte{0x44, 0, 0, 2}, Arch.SyscallInsn(regset.PPC))
 	require.Equal(t, []byte{2, 0, 0, 0x44}, Arch.SyscallInsn(regset.PPC64LE))

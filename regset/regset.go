@@ -222,6 +222,8 @@ type Machine struct {
 	DataBreakpoints        int  `json:"data_breakpoints,omitempty"`
 	InstructionBreakpoints int  `json:"instruction_breakpoints,omitempty"`
 	BreakpointRanges       bool `json:"breakpoint_ranges,omitempty"`
+
+	CacheBlock int `json:"cache_block,omitempty"` // powerpc: bytes that dcbz clears, AT_DCACHEBSIZE
 }
 
 // TaskSize is the end of user memory for tasks of an ABI, in bytes. Where the
@@ -370,11 +372,12 @@ type Arch interface {
 	// Problems, where Check does.
 	Fit(*Machine, *State) (*State, error)
 
-	// PC, SP and SetPC read and write the program counter and stack pointer in
-	// a PRSTATUS set.
+	// PC, SP, SetPC and SetSP read and write the program counter and stack
+	// pointer in a PRSTATUS set.
 	PC(abi ABI, prstatus []byte) uint64
 	SP(abi ABI, prstatus []byte) uint64
 	SetPC(abi ABI, prstatus []byte, pc uint64)
+	SetSP(abi ABI, prstatus []byte, sp uint64)
 
 	// Syscall reads the system call that a stopped task is in: its number, or
 	// false if it is in none (an exception or interrupt brought it in).

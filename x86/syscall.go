@@ -45,6 +45,13 @@ func (arch) SetPC(_ regset.ABI, prstatus []byte, pc uint64) {
 	}
 }
 
+// SetSP writes rsp or esp.
+func (arch) SetSP(_ regset.ABI, prstatus []byte, sp uint64) {
+	if g, ok := gprsOf(prstatus); ok {
+		g.set(g.sp, sp)
+	}
+}
+
 // inCall reports whether orig_rax holds a system call's number. The number is
 // an int to the kernel (syscall_get_nr of include/asm/syscall.h).
 func (g gprs) inCall() bool { return int32(g.get(g.origAX)) >= 0 }

@@ -138,6 +138,8 @@ func TestPCAndSP(t *testing.T) {
 	require.Equal(t, uint64(0x7ffc0000), Arch.SP(regset.X86_64, p))
 	Arch.SetPC(regset.X86_64, p, 0x402000)
 	require.Equal(t, uint64(0x402000), gprValues(regset.X86_64, p)["rip"])
+	Arch.SetSP(regset.X86_64, p, 0x7ffd0000)
+	require.Equal(t, uint64(0x7ffd0000), gprValues(regset.X86_64, p)["rsp"])
 
 	p = gprSet(regset.I386, values32(pc))
 	require.Equal(t, uint64(0x8049000), Arch.PC(regset.I386, p))
@@ -152,6 +154,7 @@ func TestForeignSizes(t *testing.T) {
 	for _, p := range [][]byte{nil, {1, 2, 3}, make([]byte, 100)} {
 		before := clone(p)
 		Arch.SetPC(regset.X86_64, p, 1)
+		Arch.SetSP(regset.X86_64, p, 1)
 		Arch.SetResult(regset.X86_64, p, 1)
 		Arch.SetSyscall(regset.X86_64, p, 1, 1, [6]uint64{1})
 		require.False(t, Arch.Rewind(regset.X86_64, p))

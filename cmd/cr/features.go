@@ -64,6 +64,9 @@ func showMachine(w io.Writer, m *regset.Machine, width int) error {
 	if m.BasePlatform != "" {
 		line("AT_BASE_PLATFORM", "%s", m.BasePlatform)
 	}
+	if m.CacheBlock != 0 {
+		line("cache block", "%d bytes", m.CacheBlock)
+	}
 	for _, abi := range m.ABIs {
 		if size, ok := m.TaskSizes[abi]; ok {
 			line("tasks", "%s, memory below %#x", abi, size)

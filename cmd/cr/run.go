@@ -38,6 +38,11 @@ With --cpu or --cpu-like, the program and all that it starts are told of no more
 CPU features than those given, so that they do not choose code that other
 machines cannot run.
 
+With --3gb, 32-bit programs can move between 32-bit and 64-bit kernels: under a
+64-bit one they lie where a 32-bit one has its programs. Those of powerpc are not
+told of the size of cache blocks, which differs. There is no effect on 64-bit
+programs of x86; those of powerpc have their mappings from the bottom up.
+
 Without CAP_SYS_ADMIN, the program cannot gain privileges: set-user-ID programs
 run as the user who calls them (no_new_privs).`,
 	examples: []string{
@@ -46,6 +51,7 @@ run as the user who calls them (no_new_privs).`,
 		"cr run --cpu=-vsx ./solver         # powerpc",
 		"cr run --cpu=x86-64-v2 ./solver    # x86",
 		"cr run --cpu-like oldbox.json ./solver",
+		"cr run --3gb ./solver32",
 	},
 	inOrder: true,
 	setup: func(flags *pflag.FlagSet) func([]string) (int, error) {
@@ -53,6 +59,7 @@ run as the user who calls them (no_new_privs).`,
 		flags.BoolVarP(&r.quiet, "quiet", "q", false, "do not say on standard error why a call failed")
 		flags.Var(&r.numbers, "numbers", "`numbers` of the two calls, if the usual ones are in use: CHECKPOINT,RESTART")
 		r.cpu.declare(flags)
+		r.low.declare(flags)
 		role := flags.String("role", "", "")
 		socket := flags.Int("socket", -1, "")
 		front := flags.Int("front", -1, "")
@@ -94,6 +101,15 @@ type runner struct {
 	quiet   bool
 	numbers numbers
 	cpu     cpuOptions
+	low     lowOption
+}
+
+// calls are those that the filter hands to the kernel side.
+func (r *runner) calls() []kernel.Calls {
+	if r.cpu.told != nil || r.low.byHand() {
+		return kernel.ExecCalls()
+	}
+	return kernel.HostCalls()
 }
 
 // numbers are the numbers of the two calls, as an option.
@@ -146,7 +162,7 @@ func (r *runner) start(role string, front, socket int) (int, error) {
 	if r.numbers.set {
 		argv = append(argv, "--numbers="+r.numbers.String())
 	}
-	argv = append(argv, r.cpu.args()...)
+	argv = append(append(argv, r.cpu.args()...), r.low.args()...)
 	argv = append(append(argv, "--"), r.args...)
 	return fork("/proc/self/exe", argv, os.Environ())
 }

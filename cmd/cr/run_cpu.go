@@ -65,14 +65,6 @@ func (o *cpuOptions) args() []string {
 	return nil
 }
 
-// calls are those that the filter hands to the kernel side.
-func (o *cpuOptions) calls() []kernel.Calls {
-	if o.told != nil {
-		return kernel.ExecCalls()
-	}
-	return kernel.HostCalls()
-}
-
 // tunables is where the C library is told what it shall do without.
 const tunables = "GLIBC_TUNABLES"
 

@@ -54,7 +54,7 @@ func (r *runner) kernelSide(front int) (int, error) {
 		return 0, err
 	}
 	side.Creator = "cr " + version
-	side.CPU = r.cpu.told
+	side.CPU, side.Low = r.cpu.told, r.low.byHand()
 	log := func(err error) {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			// Nobody listens once the program has ended.
@@ -158,7 +158,11 @@ func passOn(front, program int) {
 func (r *runner) program(socket int) (int, error) {
 	runtime.LockOSThread()
 	unix.CloseOnExec(socket)
-	listener, err := kernel.Install(r.cpu.calls())
+	// To learn what the machine is takes a program that is traced.
+	if err := r.low.apply(); err != nil {
+		return 0, err
+	}
+	listener, err := kernel.Install(r.calls())
 	if errors.Is(err, kernel.ErrListener) {
 		if sys.Available() {
 			return 0, errors.New("this is under cr run already: programs have the calls as they are; run this one without a second cr run")

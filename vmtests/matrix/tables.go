@@ -67,7 +67,7 @@ func (f *families) write(w io.Writer) {
 }
 
 // whole are the tests whose subtests are lines of a table of their own.
-var whole = []string{"TestWordSize", "TestClock", "TestHWCAP", "TestPrograms"}
+var whole = []string{"TestWordSize", "TestClock", "TestThereAndBack", "TestRunLow", "TestHWCAP", "TestPrograms"}
 
 // sorted are all results, by kind of test.
 type sorted struct {

@@ -24,10 +24,10 @@ a, b = socket.socketpair()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        a.close(); print("ready", flush=True); b.recv(1); os._exit(0)
+        a.close(); b.recv(1); os._exit(0)
     os._exit(0)
 os.wait(); b.close(); time.sleep(0.3)
-sys.stdin.readline()`, `descriptor 3 socket:\[\d+\]: a UNIX socket that is connected to a process outside \(end the connection first, or checkpoint both ends\)`},
+ready()`, `descriptor 3 socket:\[\d+\]: a UNIX socket that is connected to a process outside \(end the connection first, or checkpoint both ends\)`},
 	{"raw socket", `s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); ready()`, `descriptor 3 .*: a raw socket`},
 	{"packet socket", `s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); ready()`, `descriptor 3 .*: a socket of another kind: packet`},
 	{"socket filter", `
@@ -57,10 +57,10 @@ e = select.epoll(); r, w = os.pipe(); e.register(r, 1); q, p = os.pipe()
 child = os.fork()
 if child == 0:
     os.setsid()
-    if os.fork() == 0: print("ready", flush=True); os.close(p); os.read(q, 1)
+    if os.fork() == 0: os.close(p); os.read(q, 1)
     os._exit(0)
 os.wait(); os.close(r)
-sys.stdin.readline()`, `descriptor 3 anon_inode:\[eventpoll\]: it looks at an open file, once descriptor 4, that no process has open any more`},
+ready()`, `descriptor 3 anon_inode:\[eventpoll\]: it looks at an open file, once descriptor 4, that no process has open any more`},
 	{"pidfd of a process outside", `f = os.pidfd_open(os.getppid()); ready()`, `descriptor 3 .*: it refers to process \d+, which is not among those to save`},
 	{"System V shared memory that others have attached", `
 i = call("shmget", 0, 4096, 0o600 | 0o1000)

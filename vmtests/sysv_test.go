@@ -1,6 +1,7 @@
 package vmtests
 
 import (
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 // has none, between kernels and word sizes whose structures differ.
 func TestSysV(t *testing.T) {
 	t.Parallel()
-	for _, m := range []struct{ from, to, abi string }{
+	for i, m := range []struct{ from, to, abi string }{
 		{"ppc64-power8", "ppc64-power9", "ppc64"},
 		{"ppc64-power8", "ppc64-power9", "ppc"},
 		{"ppc64le-power8", "ppc64le-power9", "ppc64le"},
@@ -28,7 +29,7 @@ func TestSysV(t *testing.T) {
 			dir := "sysv-" + m.from + "-" + m.abi
 			require.NoError(t, os.MkdirAll(filepath.Join(from.dir, dir), 0o755))
 			program := compile(t, filepath.Join(from.dir, dir), m.abi, "sysv")
-			j := startJob(t, from, dir, from.see(t, program), path.Join(agent.Dir, dir, "stop"))
+			j := startJob(t, from, dir, from.see(t, program), path.Join(agent.Dir, dir, "stop"), fmt.Sprint(7001+i))
 			image, _ := j.save()
 			from.lend(t, to, dir)
 			startJob(t, to, dir, "cr", "restart", image).finish()

@@ -1,5 +1,5 @@
-/* sysv STOP has a System V message queue, semaphores, and a child that waits for
- * one of these. When the file STOP is there it checks that all is as it was. */
+/* sysv STOP KEY has a System V message queue and semaphores of that key, and a
+ * child that waits for one of these. When the file STOP is there it checks that all is as it was. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,6 @@
 #include <sys/sem.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define KEY 0x63727376
 
 static struct { long type; char data[3000]; } message;
 
@@ -42,10 +40,11 @@ static void receive(int q, long wanted, long type, char fill, ssize_t size)
 int main(int argc, char **argv)
 {
 	struct msqid_ds ds;
-	int q = msgget(KEY, IPC_CREAT | IPC_EXCL | 0640), s = semget(KEY, 3, IPC_CREAT | IPC_EXCL | 0600), status;
+	key_t key = argc > 2 ? atoi(argv[2]) : 0;
+	int q = msgget(key, IPC_CREAT | IPC_EXCL | 0640), s = semget(key, 3, IPC_CREAT | IPC_EXCL | 0600), status;
 	struct sembuf up[2] = {{0, 5, 0}, {2, 1000, 0}}, wait = {1, -1, 0};
 
-	need(argc == 2 && q >= 0 && s >= 0, "msgget, semget");
+	need(key && q >= 0 && s >= 0, "msgget, semget");
 	need(!msgctl(q, IPC_STAT, &ds), "IPC_STAT");
 	ds.msg_qbytes = 9000;
 	need(!msgctl(q, IPC_SET, &ds), "IPC_SET");
@@ -60,7 +59,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (access(argv[1], F_OK))
 		usleep(20000);
-	need(msgget(KEY, 0) == q && semget(KEY, 0, 0) == s, "numbers");
+	need(msgget(key, 0) == q && semget(key, 0, 0) == s, "numbers");
 	need(!msgctl(q, IPC_STAT, &ds), "IPC_STAT");
 	errno = 0;
 	need(ds.msg_qbytes == 9000 && ds.msg_qnum == 3 && (ds.msg_perm.mode & 0777) == 0640, "limit, number of messages, mode");

@@ -483,7 +483,7 @@ func (rs *restarter) answers(rec *image.Socket) (bool, error) {
 	}
 	// A file that is no socket gives the same error.
 	kind, _, err := r.kindOf(fromRoot(rec, unixPath(rec.Name)), unix.AT_SYMLINK_NOFOLLOW)
-	return err != nil || kind != unix.S_IFSOCK, nil
+	return kind != unix.S_IFSOCK, err
 }
 
 // connectUnix connects a socket to the name of another one.

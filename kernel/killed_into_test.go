@@ -14,9 +14,11 @@ import (
 	"cr/kernel"
 )
 
-// modestly is a program with a thread, a child, a pipe and a deleted file.
+// modestly is a program with a thread, a child, a pipe and a deleted file. It
+// blocks all signals: those that wait for the caller stay with it, as in execve.
 const modestly = `
 import threading
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 m = mmap.mmap(-1, 1 << 16); m[0:3] = b"abc"; r, w = os.pipe(); os.write(w, b"x")
 f = tempfile.TemporaryFile(dir=sys.argv[1]); f.write(b"deleted" * 1000); f.flush(); e = select.epoll(); e.register(r, 1)
 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()

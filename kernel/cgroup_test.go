@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,77 +16,130 @@ import (
 	"cr/kernel"
 )
 
-// memoryGroup makes a control group below that of this program, and returns its
-// directory and the file with the limit of its memory. Where that cannot be the
-// test is skipped.
-func memoryGroup(t *testing.T) (dir, limit string) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/cgroup")
-	require.NoError(t, err)
-	top, file := "", ""
-	for _, line := range strings.Split(string(b), "\n") {
-		f := strings.SplitN(line, ":", 3)
-		switch {
-		case len(f) == 3 && f[1] == "memory":
-			top, file = "/sys/fs/cgroup/memory"+f[2], "memory.limit_in_bytes"
-		case len(f) == 3 && f[0] == "0" && top == "":
-			top, file = "/sys/fs/cgroup"+f[2], "memory.max"
-		}
-	}
-	dir = filepath.Join(top, fmt.Sprint("cr-test-", os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("no control group can be made: %v", err)
-	}
-	t.Cleanup(func() { require.NoError(t, os.Remove(dir), "a control group that is not empty") })
-	limit = filepath.Join(dir, file)
-	if _, err := os.Stat(limit); err != nil {
-		t.Skipf("control groups have no limit of memory here: %v", err)
-	}
-	return dir, limit
+// A memoryGroup is a control group whose memory is limited, of either version
+// (Documentation/admin-guide/cgroup-v1/memory.rst, cgroup-v2.rst).
+type memoryGroup struct {
+	t          *testing.T
+	dir, limit string // its directory, and the name of the file with the limit
 }
 
-// TestNoRoomInGroup restarts in callers whose control group may have less memory
-// than the image: the kernel ends a task of the group then (the OOM killer), it
-// gives no ENOMEM. So the caller is dead, by an error that says so, and nothing is
-// left; or it is as it was.
-func TestNoRoomInGroup(t *testing.T) {
-	adopting(t)
-	group, limit := memoryGroup(t)
-	dir := t.TempDir()
-	image := savedOnce(t, `
-m = mmap.mmap(-1, 48 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); m.write(b"x" * (48 << 20)); s = mmap.mmap(-1, 1 << 20); s.write(b"s" * (1 << 20))
-if os.fork() == 0: signal.pause()
-print("ready", flush=True); signal.pause()`)
-	path := buildWaiter(t)
-	dead, same, whole := 0, 0, 0
-	for _, mib := range []int{8, 16, 24, 32, 40, 48, 256} {
-		w := startWaiter(t, path, nil)
-		// It need not be able to change its group: whoever moves it decides.
-		for _, pid := range descendants(w.pid) {
-			require.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(fmt.Sprint(pid)), 0))
+// newMemoryGroup makes a control group below that of this program, or skips the
+// test.
+func newMemoryGroup(t *testing.T) *memoryGroup {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	require.NoError(t, err)
+	own, err := os.ReadFile("/proc/self/cgroup")
+	require.NoError(t, err)
+	why := "no control groups are mounted that have memory"
+	for _, line := range strings.Split(string(mounts), "\n") {
+		f := strings.Fields(line) // what, where, type, options
+		if len(f) < 4 {
+			continue
 		}
-		require.NoError(t, os.WriteFile(limit, []byte(fmt.Sprint(mib<<20)), 0))
+		controller, limit := "", "memory.max"
+		switch {
+		case f[2] == "cgroup" && strings.Contains(","+f[3]+",", ",memory,"):
+			controller, limit = "memory", "memory.limit_in_bytes"
+		case f[2] != "cgroup2":
+			continue
+		}
+		for _, line := range strings.Split(string(own), "\n") {
+			c := strings.SplitN(line, ":", 3) // number, controllers, path
+			if len(c) < 3 || !strings.Contains(","+c[1]+",", ","+controller+",") {
+				continue
+			}
+			g := &memoryGroup{t, filepath.Join(f[1], c[2], "cr-test-"+strconv.Itoa(os.Getpid())), limit}
+			if err := os.Mkdir(g.dir, 0o755); err != nil {
+				why = err.Error()
+				continue
+			}
+			t.Cleanup(func() { require.NoError(t, os.Remove(g.dir)) })
+			if _, err := os.Stat(filepath.Join(g.dir, limit)); err != nil {
+				why = err.Error()
+				continue
+			}
+			return g
+		}
+	}
+	t.Skipf("no control group to limit memory with can be made: %s", why)
+	return nil
+}
+
+func (g *memoryGroup) write(name string, value int) {
+	g.t.Helper()
+	require.NoError(g.t, os.WriteFile(filepath.Join(g.dir, name), []byte(strconv.Itoa(value)), 0))
+}
+
+// kills is how often the kernel has killed a process of the group.
+func (g *memoryGroup) kills() (n int) {
+	g.t.Helper()
+	for _, name := range []string{"memory.oom_control", "memory.events"} {
+		b, err := os.ReadFile(filepath.Join(g.dir, name))
+		if err != nil {
+			continue
+		}
+		for _, line := range strings.Split(string(b), "\n") {
+			if key, v, _ := strings.Cut(line, " "); key == "oom_kill" {
+				n, err = strconv.Atoi(v)
+				require.NoError(g.t, err)
+				return n
+			}
+		}
+	}
+	require.FailNow(g.t, "the group does not tell how often")
+	return 0
+}
+
+// TestNoRoomInGroup restarts in callers whose control group may have a little
+// more memory each time, until there is enough: ENOMEM, before the kernel ends
+// the caller.
+func TestNoRoomInGroup(t *testing.T) {
+	g := newMemoryGroup(t)
+	adopting(t)
+	const private, shared = 8 << 20, 4 << 20
+	step := 3<<20 + 4096
+	if os.Getenv(everyCallEnv) != "" {
+		step = 256 << 10
+	}
+	image := savedOnce(t, fmt.Sprintf(`
+m = mmap.mmap(-1, %[1]d, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); m.write(b"x" * %[1]d); s = mmap.mmap(-1, %[2]d); s.write(b"y" * %[2]d)
+if os.fork() == 0: m.seek(0); m.write(b"z" * %[1]d); signal.pause()
+print("ready", flush=True); signal.pause()`, private, shared))
+	path, dir := buildWaiter(t), t.TempDir()
+	undone, killed := 0, 0
+	for limit := step; ; limit += step {
+		w := startWaiter(t, path, nil)
+		g.write("cgroup.procs", w.pid)
+		g.write(g.limit, limit)
 		w.before = w.look()
-		was, count, pid := outside(dir, w.pid), w.word(countAt), w.pid
+		pid, count, was, kills := w.pid, w.word(countAt), outside(dir, w.pid), g.kills()
 		answered, err := kernel.RestartInto(pid, bytes.NewReader(image), kernel.RestartOptions{})
 		switch {
 		case err == nil:
-			whole++
+			w.end()
+			require.Empty(t, reap(t))
+			require.Greater(t, limit, 2*private+shared)
+			require.Greater(t, undone, 10)
+			t.Logf("with limits up to %d: %d times ENOMEM, %d times ended by the kernel; then it had room", limit-step, undone, killed)
+			return
 		case errors.Is(err, kernel.ErrKilled):
-			dead++
+			killed++
 			ws, e := awaitEnd(pid)
 			require.NoError(t, e)
 			require.Equal(t, unix.SIGKILL, ws.Signal())
+			require.NotEqual(t, kills, g.kills(), "it was not the control group: %v", err)
+			t.Logf("limit %d: %v", limit, err)
 		default:
-			same++
+			undone++
+			require.ErrorIs(t, err, unix.ENOMEM)
 			require.Empty(t, w.unharmed(count, answered, err), "after: %v", err)
+			require.Equal(t, kills, g.kills())
 		}
-		t.Logf("%d MiB: %v", mib, err)
 		w.end()
 		require.Empty(t, reap(t))
-		require.Empty(t, was.differs(outside(dir, pid)))
+		for _, d := range was.differs(outside(dir, pid)) {
+			require.Fail(t, "outside of it", "%s after: %v", d, err)
+		}
 	}
-	t.Logf("%d times it is dead, %d times as it was, %d times the image", dead, same, whole)
-	require.NotZero(t, whole)
-	require.NotZero(t, dead+same)
 }

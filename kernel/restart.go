@@ -78,6 +78,7 @@ type restarter struct {
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
 	ownUsers   bool              // the processes are in a user namespace of their own, with one user
 	backs      []func() error    // what puts back what is changed for now
+	room       memoryRoom        // in the control groups of the processes
 	fileRestarter
 }
 
@@ -228,6 +229,14 @@ func (rs *restarter) stage(p *process) error {
 		return err
 	}
 	if err := rs.mayBecome(p); err != nil {
+		return err
+	}
+	var err error
+	if rs.room, err = roomOf(p.pid); err != nil {
+		return err
+	}
+	const ofTask = 32 << 10 // its stack in the kernel, and page tables
+	if err := rs.room.take(uint64(len(rs.img.Tasks)) * ofTask); err != nil {
 		return err
 	}
 	if err := rs.mayHaveFilters(p); err != nil {
@@ -391,8 +400,8 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 			if err != nil {
 				return err
 			}
-			if err := r.mem.write(at, data[:n]); err != nil {
-				return fmt.Errorf("process %d did not come up: %w", r.rec.PID, err)
+			if err := rs.fillAt(r, at, data[:n]); err != nil {
+				return err
 			}
 			data = data[n:]
 			run.Addr += n
@@ -400,6 +409,17 @@ func (rs *restarter) fillRun(p *image.Pages, run image.Run, data []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%w: pages of a process that is not made", image.ErrInvalid)
+}
+
+// fillAt writes contents of memory to where it is staged.
+func (rs *restarter) fillAt(r *reborn, at uint64, data []byte) error {
+	if err := rs.room.take(uint64(len(data))); err != nil {
+		return err
+	}
+	if err := r.mem.write(at, data); err != nil {
+		return fmt.Errorf("process %d did not come up: %w", r.rec.PID, err)
+	}
+	return nil
 }
 
 // mayBecome checks by the process's own authority what commit will need:

@@ -149,7 +149,7 @@ func (rs *restarter) mapShmFile(r *reborn, s *stagedVMA, m *stagedShm) error {
 func (rs *restarter) fillShm(id uint32, at uint64, data []byte) error {
 	m := rs.shmFiles[id]
 	if m == nil {
-		return rs.root.mem.write(rs.shms[id]+at, data)
+		return rs.fillAt(rs.root, rs.shms[id]+at, data)
 	}
 	// The last page may be longer than the file.
 	if at >= m.rec.Size {

@@ -162,3 +162,23 @@ func TestQueueLimit(t *testing.T) {
 		require.ErrorIs(t, w.refuses(with, kernel.RestartOptions{}), unix.EAGAIN)
 	}
 }
+
+// TestQueueWithoutLimit restarts an image with standard signals from kill(2),
+// which the kernel queues whatever the limit is.
+func TestQueueWithoutLimit(t *testing.T) {
+	adopting(t)
+	b := savedOnce(t, `
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGUSR1]); os.kill(os.getpid(), signal.SIGHUP); os.kill(os.getpid(), signal.SIGUSR1)
+print("ready", flush=True); time.sleep(1000)`)
+	b = changed(t, b, func(m *image.Image) {
+		require.Len(t, m.Processes[0].Pending, 2)
+		m.Processes[0].Limits[unix.RLIMIT_SIGPENDING].Cur = 0
+	})
+	w := startWaiter(t, buildWaiter(t), nil)
+	_, err := kernel.RestartInto(w.pid, bytes.NewReader(b), kernel.RestartOptions{})
+	require.NoError(t, err)
+	var set uint64
+	_, err = fmt.Sscanf(status(w.pid, "ShdPnd"), "%x", &set)
+	require.NoError(t, err)
+	require.EqualValues(t, 0x201, set&0xffffffff, "those that are no real-time signals: the caller has some of its own")
+}

@@ -35,17 +35,19 @@ func (rs *restarter) mayQueue() error {
 		if rec.State == image.Zombie {
 			continue
 		}
-		if err := q.add(rec, own.creds.UID, rec.Pending, 0); err != nil {
+		if err := q.addSignals(rec, own.creds.UID, rec.Pending); err != nil {
 			return err
 		}
 		if rec.PID == rs.img.Header.Root {
 			q.users[own.creds.UID] -= uint64(timers) // they go first
 		}
-		if err := q.add(rec, own.creds.UID, nil, len(rec.Timers)); err != nil {
-			return err
+		for range rec.Timers {
+			if err := q.add(rec, own.creds.UID, true); err != nil {
+				return err
+			}
 		}
 		for _, t := range rs.img.TasksOf(rec) {
-			if err := q.add(rec, t.Creds.UID, t.Pending, 0); err != nil {
+			if err := q.addSignals(rec, t.Creds.UID, t.Pending); err != nil {
 				return err
 			}
 		}
@@ -53,12 +55,24 @@ func (rs *restarter) mayQueue() error {
 	return nil
 }
 
-// add counts signals and timers of a process.
-func (q *sigQueue) add(rec *image.Process, uid uint32, pending [][]byte, timers int) error {
-	n := uint64(len(pending) + timers)
-	if n == 0 {
-		return nil
+// addSignals counts pending signals of a process. A standard signal is queued
+// whatever the limit is if the kernel or kill(2) has sent it (__send_signal_locked
+// in kernel/signal.c).
+func (q *sigQueue) addSignals(rec *image.Process, uid uint32, pending [][]byte) error {
+	const firstRealTime = 32
+	order := q.root.leader().abi.Order()
+	for _, info := range pending {
+		always := order.Uint32(info) < firstRealTime && int32(order.Uint32(info[8:])) >= 0
+		if err := q.add(rec, uid, !always); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// add counts a signal or timer of a process, for which there has to be room if
+// it is limited.
+func (q *sigQueue) add(rec *image.Process, uid uint32, limited bool) error {
 	count, known := q.users[uid]
 	if !known {
 		var err error
@@ -66,9 +80,9 @@ func (q *sigQueue) add(rec *image.Process, uid uint32, pending [][]byte, timers 
 			return err
 		}
 	}
-	count += n
+	count++
 	q.users[uid] = count
-	if limit := rec.Limits[unix.RLIMIT_SIGPENDING].Cur; count > limit {
+	if limit := rec.Limits[unix.RLIMIT_SIGPENDING].Cur; limited && count > limit {
 		return &RefusedError{PID: int(rec.PID), Kind: "limit", Object: "RLIMIT_SIGPENDING",
 			Reason: fmt.Sprintf("with its pending signals and timers user %d would have %d, and it may have %d", uid, count, limit),
 			Hint:   "let the user's other programs take their signals, or raise the limit before the checkpoint", Errno: unix.EAGAIN}

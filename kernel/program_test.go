@@ -134,6 +134,7 @@ func (w *waiter) end() {
 		unix.Close(fd)
 	}
 	_ = w.c.Wait()
+	_ = w.c.Process.Release() // its pidfd would go when it pleases, if others have waited for it
 	w.c = nil
 	unix.Close(w.pidfd)
 	_ = unix.Munmap(w.shared)

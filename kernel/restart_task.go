@@ -188,6 +188,11 @@ func (rs *restarter) mayHaveLimits(p *process, rec *image.Process) error {
 func (rs *restarter) commitSignals(r *reborn) error {
 	t := r.leader()
 	l := layoutOf(t.abi)
+	if r == rs.root && !rs.ownProcess {
+		if err := r.dropSignals(); err != nil {
+			return err
+		}
+	}
 	for _, rec := range rs.img.Processes {
 		if rec.State == image.Zombie && rec.PPID == r.rec.PID {
 			if err := rs.eatSIGCHLD(r); err != nil {
@@ -230,6 +235,22 @@ func (rs *restarter) commitSignals(r *reborn) error {
 		}
 	}
 	return rs.commitTimers(r)
+}
+
+// dropSignals takes the signals that wait for the caller of restart(), which
+// has blocked them: they are none of the image's, which might die of them.
+func (r *reborn) dropSignals() error {
+	set, now := make([]byte, sigsetSize), make([]byte, 16) // a timespec of zero
+	layoutOf(r.leader().abi).putSigset(set, allSignals)
+	for {
+		_, err := r.do(sysRtSigtimedwait, set, 0, now, sigsetSize)
+		if errors.Is(err, unix.EAGAIN) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // commitTasks sets what each task has set for itself.

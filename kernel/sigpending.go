@@ -30,6 +30,17 @@ func (rs *restarter) mayQueue() error {
 			return err
 		}
 		timers = len(list)
+		for _, shared := range []bool{true, false} {
+			dropped, err := rs.root.leader().pendingSignals(shared)
+			if err != nil {
+				return err
+			}
+			if n := uint64(len(dropped)); n < q.users[own.creds.UID] { // some may have come since
+				q.users[own.creds.UID] -= n
+			} else {
+				q.users[own.creds.UID] = 0
+			}
+		}
 	}
 	for _, rec := range rs.img.Processes {
 		if rec.State == image.Zombie {

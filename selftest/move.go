@@ -64,6 +64,26 @@ func (r *run) loadCases(abi regset.ABI) []Case {
 	})
 }
 
+// passCases are the tests that restart what saveCases has left while it spins, and
+// save it once more before it has gone on: on the way to a third machine.
+func (r *run) passCases(abi regset.ABI) []Case {
+	cases := r.moveCases(abi, func(t *T, c *Class, mode string) {
+		dir := moveDir(r.Load, abi, c.Name, mode)
+		image := filepath.Join(dir, "image")
+		if _, err := os.Stat(image); err != nil {
+			t.Skipf("no image: %v", err)
+		}
+		next := moveDir(r.Save, abi, c.Name, mode)
+		t.must(os.MkdirAll(next, 0o755))
+		defer t.use(dir)()
+		t.movable(c, abi, r.Load).pass(image, filepath.Join(next, "image"))
+	})
+	for i := range cases {
+		cases[i].Tests = cases[i].Tests[1:] // one that saves itself does not wait
+	}
+	return cases
+}
+
 // moveCases has the same two tests for each class.
 func (r *run) moveCases(abi regset.ABI, f func(t *T, c *Class, mode string)) []Case {
 	var list []Case

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"cr/regset"
 )
@@ -107,6 +108,17 @@ func (r *registers) restartSpinning(image string) {
 	t.must(release(pid, r.prog))
 	restart.succeed()
 	r.check("restarted", restart.out.Bytes(), patternP, 0)
+}
+
+// pass restarts the image of a spinning program, saves it once more, and ends it.
+func (r *registers) pass(image, next string) {
+	t := r.t
+	restart := t.start("cr restart", t.cr("restart", image))
+	pid := restart.task(r.prog)
+	t.must(awaitSpin(pid, r.prog, t.limit))
+	t.start("cr checkpoint", t.cr("checkpoint", fmt.Sprint(pid), "-o", next)).succeed()
+	t.must(syscall.Kill(pid, syscall.SIGKILL))
+	_ = restart.wait() // it ends as the program does
 }
 
 // self lets the program checkpoint itself.

@@ -48,6 +48,7 @@ type Config struct {
 
 	// Save and Load make halves of tests, on two machines: Save is a directory
 	// where programs and their images are left, Load one where they are found.
+	// Both are a part in the middle: what is in Load is saved once more.
 	Save, Load string
 
 	// Keep is a directory where the tests of registers leave what Save would,
@@ -169,6 +170,8 @@ func (r *run) cases() (selected []Case, notBuilt []error, err error) {
 		}
 		list := r.casesOf(abi)
 		switch {
+		case r.Save != "" && r.Load != "":
+			suffix, list = "", r.passCases(abi)
 		case r.Save != "":
 			suffix, list = "", r.saveCases(abi)
 		case r.Load != "":

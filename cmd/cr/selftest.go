@@ -39,7 +39,7 @@ var selftestCommand = &command{
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")
 		save := flags.String("save", "", "only checkpoint, and leave programs and images in `DIR`")
 		keep := flags.String("keep", "", "leave programs and images of the tests of registers in `DIR`, as --save does")
-		load := flags.String("load", "", "only restart what --save, on another machine, has left in `DIR`")
+		load := flags.String("load", "", "only restart what --save, on another machine, has left in `DIR`;\nwith --save, save that once more there")
 		native := flags.Bool("native", false, "test the calls of the kernel itself: emulate nothing")
 		var n numbers
 		flags.Var(&n, "numbers", "`numbers` of the two calls: CHECKPOINT,RESTART")

@@ -47,6 +47,7 @@ func TestTables(t *testing.T) {
 		"TestMove/i386-max_to_i386-qemu32/avx-i386/external pass refused: [stack] is at 0x1-0x2, no",
 		"TestMove/i386-max_to_i386-qemu32/gpr-i386/self fail",
 		"TestMove/i386-max_to_i386-qemu32/gpr-i386/self pass",
+		"TestMoveBack/i386-max_to_x86_64-max_and_back/gpr-i386/external pass",
 		"TestClock/a_to_b,_ppc pass",
 	))
 	for _, line := range []string{
@@ -56,6 +57,7 @@ func TestTables(t *testing.T) {
 		"1. no SPE",
 		"| | avx | gpr |",
 		"| i386-max to i386-qemu32, i386 | self: no (1), external: no (2) | yes |",
+		"| i386-max to x86_64-max and back, i386 |  | yes |",
 		"1. no avx",
 		"2. [stack] is too high, no",
 		"| TestClock/a to b, ppc | yes |",

@@ -69,6 +69,9 @@ func (f *families) write(w io.Writer) {
 // whole are the tests whose subtests are lines of a table of their own.
 var whole = []string{"TestWordSize", "TestClock", "TestThereAndBack", "TestRunLow", "TestHWCAP", "TestPrograms"}
 
+// spaces undoes what go test does to the names of moves.
+var spaces = strings.NewReplacer("_to_", " to ", "_and_back", " and back")
+
 // sorted are all results, by kind of test.
 type sorted struct {
 	same, other families
@@ -86,9 +89,9 @@ func sort(all *results) *sorted {
 			if mode := modeOf(part[3]); mode != "" {
 				s.same.of(abi).add(part[1]+", "+abi, class, mode, r)
 			}
-		case part[0] == "TestMove" && len(part) == 4:
+		case (part[0] == "TestMove" || part[0] == "TestMoveBack") && len(part) == 4:
 			class, abi, _ := strings.Cut(part[2], "-")
-			s.other.of(abi).add(strings.Replace(part[1], "_to_", " to ", 1)+", "+abi, class, part[3], r)
+			s.other.of(abi).add(spaces.Replace(part[1])+", "+abi, class, part[3], r)
 		case slices.Contains(whole, part[0]) && len(part) > 1:
 			s.rest = append(s.rest, name)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"cr/image"
 	"cr/kernel"
 )
 
@@ -142,4 +144,50 @@ print("ready", flush=True); signal.pause()`, private, shared))
 			require.Fail(t, "outside of it", "%s after: %v", d, err)
 		}
 	}
+}
+
+// TestControlGroups restarts a program and its child in the control group that
+// they were in, if that is asked for and is there.
+func TestControlGroups(t *testing.T) {
+	g := newMemoryGroup(t)
+	p := start(t, `
+def inside(): return "/cr-test-" in open("/proc/self/cgroup").read()
+r, w = os.pipe()
+if os.fork() == 0: os.read(r, 1); os._exit(inside())
+ready()
+os.write(w, b"x")
+print(inside() + os.waitstatus_to_exitcode(os.wait()[1]))
+`)
+	for _, pid := range descendants(p.pid) {
+		g.write("cgroup.procs", pid)
+	}
+	saved := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	enter := func(o *kernel.LaunchOptions) { o.ControlGroups = true }
+
+	for want, options := range map[string][]func(*kernel.LaunchOptions){"0": nil, "2": {enter}} {
+		q := restart(t, saved, options...)
+		_, err := io.WriteString(q.in, "go\n")
+		require.NoError(t, err)
+		q.expect(want)
+		_, err = q.end()
+		require.NoError(t, err)
+	}
+
+	elsewhere := changed(t, saved, func(m *image.Image) {
+		for _, rec := range m.Processes {
+			rec.Cgroup = strings.Replace(rec.Cgroup, "/cr-test-", "/cr-none-", 1)
+		}
+	})
+	_, err := tryRestart(t, elsewhere, enter)
+	require.ErrorIs(t, err, unix.ENOENT)
+	require.Regexp(t, `control group (memory:)?/.*cr-none-\d+: it cannot be entered: .* \(make it, or restart without --cgroups\)`, err.Error())
+
+	outside := changed(t, saved, func(m *image.Image) {
+		for _, rec := range m.Processes {
+			rec.Cgroup = strings.Replace(rec.Cgroup, "/cr-test-", "/../cr-test-", 1)
+		}
+	})
+	_, err = tryRestart(t, outside, enter)
+	require.ErrorContains(t, err, "no such group is mounted")
 }

@@ -35,6 +35,9 @@ type LaunchOptions struct {
 	// were, in a time namespace. It takes NamespacePIDs.
 	KeepClocks bool
 
+	// ControlGroups moves each process to the control groups that it was in.
+	ControlGroups bool
+
 	// Ready is called when all tasks are as they were, before any of them runs.
 	// If it fails so does the restart.
 	Ready func(*Restarted) error
@@ -134,6 +137,11 @@ func (l *launcher) launch() error {
 			if l.made.Foreground, err = unix.Getpgid(r.pid); err != nil {
 				return err
 			}
+		}
+	}
+	if l.options.ControlGroups {
+		if err := l.rs.enterGroups(); err != nil {
+			return err
 		}
 	}
 	if l.options.Ready != nil {

@@ -52,19 +52,15 @@ func roomOf(pid int) (memoryRoom, error) {
 	if err != nil {
 		return room, err
 	}
-	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		f := strings.SplitN(line, ":", 3) // hierarchy, controllers, path
-		if len(f) < 3 {
-			continue
-		}
+	for _, of := range groupsIn(string(b)) {
 		kind, controller := groupsV1, "memory"
-		if f[1] == "" {
+		if of.controllers == "" {
 			kind, controller = groupsV2, ""
 		}
-		if !hasOption(f[1], controller) {
+		if !hasOption(of.controllers, controller) {
 			continue
 		}
-		if top, dir, ok := groupDir(string(mounts), controller, f[2]); ok {
+		if top, dir, ok := groupDir(string(mounts), controller, of.path); ok {
 			room.add(kind, top, dir)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // killedRounds is how many checkpoints of a program are killed: every other one
 // at an instant of those that are spread over the time that one takes, the
 // others when the program is seen away from where it was. Where these take more
-// than a fiftieth of the time that a test has, there are fewer, but some:
+// than a hundredth of the time that a test has, there are fewer, but some:
 // cr selftest --timeout gives them more.
 const (
 	killedRounds = 24
@@ -106,7 +106,7 @@ func (t *T) killCheckpoints(pid int, settled func() error) {
 	}
 	whole := t.run.whole
 	hit, away, rounds := 0, 0, 0
-	enough := t.limit.Add(-t.run.Timeout * 49 / 50)
+	enough := t.limit.Add(-t.run.Timeout * 99 / 100)
 	for i := 0; i < killedRounds && (i < killedLeast || time.Now().Before(enough)); i++ {
 		rounds++
 		c := checkpoint()

@@ -44,6 +44,7 @@ var restartCommand = &command{
 			"in a namespace of their own), \"keep\" or \"new\"")
 		flags.BoolVar(&r.options.KeepClocks, "keep-clocks", false, "let CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they were,\n"+
 			"in a time namespace")
+		flags.BoolVar(&r.options.ControlGroups, "cgroups", false, "put each process into the control groups that it was in")
 		detach := flags.Bool("detach", false, "return once all of it runs; takes --name")
 		flags.StringVar(&r.name, "name", "", "let cr ps, cr wait and cr kill know it as `NAME`")
 		front := flags.Int("front", -1, "")

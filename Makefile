@@ -39,7 +39,7 @@ matrix: targets
 	scripts/setup test
 	scripts/kernels
 	log=$$(mktemp) && trap 'rm "$$log"' EXIT && { \
-		go test -json -timeout 80m ./vmtests -run 'TestGuest|TestMove|TestWordSize|TestClock|TestThereAndBack|TestRunLow|TestHWCAP|TestPrograms' >"$$log"; \
+		go test -json -timeout 80m ./vmtests -run 'TestGuest|TestMove|TestWordSize|TestClock|TestThereAndBack|TestRunLow|TestHWCAP|TestPrograms|TestSysV' >"$$log"; \
 		go run ./vmtests/matrix docs/moving.md README.md <"$$log"; }
 
 boot: targets

@@ -67,7 +67,7 @@ func (f *families) write(w io.Writer) {
 }
 
 // whole are the tests whose subtests are lines of a table of their own.
-var whole = []string{"TestWordSize", "TestClock", "TestThereAndBack", "TestRunLow", "TestHWCAP", "TestPrograms"}
+var whole = []string{"TestWordSize", "TestClock", "TestThereAndBack", "TestRunLow", "TestHWCAP", "TestPrograms", "TestSysV"}
 
 // spaces undoes what go test does to the names of moves.
 var spaces = strings.NewReplacer("_to_", " to ", "_and_back", " and back")

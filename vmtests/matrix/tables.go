@@ -31,6 +31,7 @@ var shorter = []struct {
 // register set, and in each cell the results of both modes.
 type table struct {
 	rows, columns []string
+	last          map[string]string                // column that was added to a row
 	cells         map[[2]string]map[string]*result // by row and column, then by mode
 }
 
@@ -39,8 +40,17 @@ func (t *table) add(row, column, mode string, r *result) {
 		t.rows = append(t.rows, row)
 	}
 	if !slices.Contains(t.columns, column) {
-		t.columns = append(t.columns, column)
+		// Where the row has it, whichever row came first.
+		at := len(t.columns)
+		if before, ok := t.last[row]; ok {
+			at = slices.Index(t.columns, before) + 1
+		}
+		t.columns = slices.Insert(t.columns, at, column)
 	}
+	if t.last == nil {
+		t.last = make(map[string]string)
+	}
+	t.last[row] = column
 	key := [2]string{row, column}
 	if t.cells == nil {
 		t.cells = make(map[[2]string]map[string]*result)

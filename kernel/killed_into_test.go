@@ -57,7 +57,7 @@ func TestIntoKilledAtStep(t *testing.T) {
 			waits = append(waits, at)
 		} else {
 			require.Len(t, w.tasks(), 2, "threads of the image")
-			require.Len(t, descendants(w.pid), 2, "processes of the image")
+			require.Len(t, descendants(w.pid), 3, "processes of the image, and the caller's child, which stays")
 			became = append(became, at)
 		}
 		pid := w.pid

@@ -30,7 +30,7 @@ test:
 	@# Other users run it too, so it lies where they may go.
 	dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && chmod 755 "$$dir" && go build -o "$$dir/cr" ./cmd/cr && "$$dir/cr" selftest
 	@# By themselves, as they keep all processors busy.
-	go test -timeout 60m ./vmtests $(if $(MOVES),,-skip '^TestMove')
+	go test -timeout 60m ./vmtests $(if $(MOVES),,-skip '^Test(Move|ThereAndBack|RunLow)')
 
 test-all:
 	$(MAKE) test MOVES=1

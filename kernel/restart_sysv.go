@@ -119,7 +119,7 @@ func (rs *restarter) numbered(kind string, want int32, nr sysno, args ...any) (i
 func (rs *restarter) setSysV(k *sysvKind, ipc *image.IPC, limit uint64) error {
 	creds := &rs.root.status.creds
 	uid, gid := ipc.UID, ipc.GID
-	if rs.ownUsers {
+	if rs.oneUser {
 		// The one user of the namespace that the processes are in.
 		first := rs.img.TasksOf(rs.root.rec)[0].Creds
 		uid, gid = first.UID, first.GID

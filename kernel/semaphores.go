@@ -21,12 +21,13 @@ func (s *saver) checkSemaphores() error {
 		return err
 	}
 	for id, set := range sets {
+		use := sysvUse{sysvSet, id, set}
 		for n := int64(0); n < set["nsems"]; n++ {
-			pid, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(id), uintptr(n), semGetPID, 0, 0, 0)
-			if e != 0 {
+			pid, err := use.semaphore(n, semGetPID)
+			if err != nil {
 				break // not for this program to read, or gone
 			}
-			p := s.tree.find(int(pid))
+			p := s.tree.find(pid)
 			if p == nil || p.zombie {
 				continue
 			}

@@ -2,14 +2,13 @@ package kernel_test
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"cr/cpu"
 	"cr/image"
+	"cr/image/imagetest"
 	"cr/kernel"
 	"cr/regset"
 )
@@ -37,22 +36,9 @@ print("ok", flush=True)
 // changed reads an image, has it changed, and writes it again.
 func changed(t *testing.T, b []byte, change func(*image.Image)) []byte {
 	t.Helper()
-	img, rd, err := image.Read(bytes.NewReader(b))
+	out, err := imagetest.Changed(b, change)
 	require.NoError(t, err)
-	change(img)
-	var out bytes.Buffer
-	w, err := image.NewWriter(&out, img)
-	require.NoError(t, err)
-	for {
-		p, err := rd.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		require.NoError(t, w.Pages(p.Owner, p.Shm, p.Runs, p.Data))
-	}
-	require.NoError(t, w.Close())
-	return out.Bytes()
+	return out
 }
 
 // TestVDSOForeign: a program whose image has the vdso of another kernel tells

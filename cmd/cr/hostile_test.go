@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cr/image"
+	"cr/image/imagetest"
 )
 
 // user is an unprivileged user, and as runs a program as that user.
@@ -196,22 +194,9 @@ func TestImageMode(t *testing.T) {
 // altered is an image with some records changed.
 func altered(t *testing.T, b []byte, change func(*image.Image)) []byte {
 	t.Helper()
-	m, rd, err := image.Read(bytes.NewReader(b))
+	out, err := imagetest.Changed(b, change)
 	require.NoError(t, err)
-	change(m)
-	var out bytes.Buffer
-	w, err := image.NewWriter(&out, m)
-	require.NoError(t, err)
-	for {
-		p, err := rd.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		require.NoError(t, w.Pages(p.Owner, p.Shm, p.Runs, p.Data))
-	}
-	require.NoError(t, w.Close())
-	return out.Bytes()
+	return out
 }
 
 // eachCreds changes the credentials of all tasks.

@@ -40,6 +40,7 @@ type tree struct {
 	processes []*process
 	tasks     map[int]*task // by tid
 	options   uintptr       // of ptrace, beyond freezeOptions
+	watchdog  *watchdog     // of processes that are restarted; nil if they need none
 }
 
 // freezeOptions: every thread and child that a task makes before it stops is
@@ -282,6 +283,8 @@ func (t *tree) thaw() error {
 			first = err
 		}
 	}
+	t.watchdog.dismiss()
+	t.watchdog = nil
 	t.reap()
 	for _, p := range t.processes {
 		if p.mem.f != nil {

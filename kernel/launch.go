@@ -233,6 +233,7 @@ func (l *launcher) start() error {
 	if l.made.report != nil && l.options.PIDs == NamespacePIDs {
 		l.made.Init = p.Pid
 	}
+	l.rs.hasInit = attr.Sys.Cloneflags&unix.CLONE_NEWPID != 0
 	return nil
 }
 

@@ -77,6 +77,7 @@ type restarter struct {
 	doomed     []int32           // that goes with its last mapping
 	sysv       []madeSysV        // message queues and semaphores that were made
 	ownProcess bool              // the root process is of our making, not a caller
+	hasInit    bool              // all are in a pid namespace of our making
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
 	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
@@ -221,10 +222,27 @@ func (rs *restarter) restart(p *process) error {
 	if err := rs.fill(); err != nil {
 		return rs.undo(err)
 	}
+	if err := rs.setWatchdog(); err != nil {
+		return rs.undo(err)
+	}
 	if err := rs.commit(); err != nil {
 		return rs.abandon(err)
 	}
 	return nil
+}
+
+// setWatchdog makes sure that all processes end if this program does while it lets
+// them go. A single one does anyway, and those of a pid namespace with its init.
+func (rs *restarter) setWatchdog() (err error) {
+	if len(rs.list) < 2 || rs.hasInit {
+		return nil
+	}
+	var pids []int
+	for _, r := range rs.list {
+		pids = append(pids, r.pid)
+	}
+	rs.tree.watchdog, err = newWatchdog(pids)
+	return err
 }
 
 // stage prepares all that can fail: descriptors, children, threads, mappings.

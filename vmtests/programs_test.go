@@ -104,9 +104,6 @@ echo done
 	image, before := j.save()
 
 	require.NoError(t, os.WriteFile(goOn, nil, 0o644))
-	r := startJob(t, m, dir, "cr", "restart", image)
-	after := r.rest()()
-	require.NoError(t, <-r.end, "%s", &r.said)
 	var want strings.Builder
 	for i := 1; i <= 6000; i++ {
 		if n := fmt.Sprint(i); !strings.Contains(n, "7") {
@@ -114,6 +111,11 @@ echo done
 		}
 	}
 	want.WriteString("done\n")
-	require.Equal(t, want.String(), before+after)
 	require.NotContains(t, before, "\n6000\n", "it was saved in the middle")
+	for _, pids := range []string{"namespace", "keep"} {
+		r := startJob(t, m, dir, "cr", "restart", "--pids="+pids, image)
+		after := r.rest()()
+		require.NoError(t, <-r.end, "%s: %s", pids, &r.said)
+		require.Equal(t, want.String(), before+after, pids)
+	}
 }

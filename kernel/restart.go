@@ -30,6 +30,10 @@ type RestartOptions struct {
 	// Progress is called now and then with the bytes of memory that have been
 	// read, and those that there are.
 	Progress func(done, total uint64)
+
+	// Warn is called, before anything else is done, for each reason why programs
+	// may fail later (convert.Warnings).
+	Warn func(reason error)
 }
 
 // A reborn is a process that is being made from an image.
@@ -105,6 +109,11 @@ func readImage(r io.Reader, o RestartOptions) (*restarter, error) {
 	states, err := convert.Fit(m, img)
 	if err != nil {
 		return nil, err
+	}
+	if o.Warn != nil {
+		for _, w := range convert.Warnings(m, img) {
+			o.Warn(w)
+		}
 	}
 	return &restarter{options: o, img: img, rd: rd, machine: m, states: states,
 		files: make(map[uint32]int), shms: make(map[uint32]uint64)}, nil

@@ -126,7 +126,9 @@ func (rs *restarter) changeKind(p *process, kind stubKind, stream *spool) (*rest
 	if err != nil {
 		return nil, err
 	}
-	second, err := readImage(r, rs.options)
+	o := rs.options
+	o.Warn = nil // that has been said
+	second, err := readImage(r, o)
 	if err != nil {
 		return nil, err
 	}

@@ -39,12 +39,7 @@ func TestThereAndBack(t *testing.T) {
 			dir := "back-" + m.program + "-" + m.abi
 			travel(t, dir, m.abi, m.program, m.run, home, away, home)
 
-			f, err := os.Open(filepath.Join(home.dir, dir, "image0"))
-			require.NoError(t, err)
-			defer f.Close()
-			img, _, err := image.Read(f)
-			require.NoError(t, err)
-			warned := strings.Contains(convert.Warnings(away.machine, img).Error(), "cache blocks")
+			warned := strings.Contains(warningsOf(t, away, filepath.Join(home.dir, dir, "image0")).Error(), "cache blocks")
 			require.Equal(t, m.abi == "ppc" && m.run == nil, warned)
 		})
 	}
@@ -83,7 +78,7 @@ func travel(t *testing.T, dir, abi, name string, run []string, first *member, ot
 	j := startJob(t, first, dir, argv...)
 	pid := j.line()
 	require.Regexp(t, `^\d+$`, pid, "%s", &j.said)
-	from, rest := first, j.rest()
+	from, rest, warnings := first, j.rest(), ""
 	for i, to := range others {
 		time.Sleep(time.Second)
 		file := path.Join(agent.Dir, dir, fmt.Sprint("image", i))
@@ -98,9 +93,13 @@ func travel(t *testing.T, dir, abi, name string, run []string, first *member, ot
 		}
 		require.Empty(t, rest())
 		require.Error(t, <-j.end, "it was killed")
-		require.Empty(t, j.said.String())
+		require.Equal(t, warnings, j.said.String())
 		from.lend(t, to, dir)
 		j = startJob(t, to, dir, "cr", "restart", "--name", dir, file)
+		warnings = ""
+		for _, w := range warningsOf(t, to, filepath.Join(to.dir, dir, path.Base(file))) {
+			warnings += "cr restart: warning: " + w.Error() + "\n"
+		}
 		from = to
 		if i < len(others)-1 {
 			rest = j.rest()
@@ -109,6 +108,18 @@ func travel(t *testing.T, dir, abi, name string, run []string, first *member, ot
 	}
 	time.Sleep(time.Second)
 	j.finish()
+	require.Equal(t, warnings, j.said.String())
+}
+
+// warningsOf are this host's about an image and a guest.
+func warningsOf(t *testing.T, m *member, file string) convert.Reasons {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	img, _, err := image.Read(f)
+	require.NoError(t, err)
+	return convert.Warnings(m.machine, img)
 }
 
 // running waits until what a job restarts under a name runs, and gives its pid.

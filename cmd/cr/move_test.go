@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cr/convert"
+	"cr/image"
 	"cr/image/imagetest"
 	"cr/kernel"
 	"cr/ppc"
@@ -291,5 +292,44 @@ func TestRunCPUExecs(t *testing.T) {
 		_, said, w := run(t, cr, append(append([]string{"run"}, bad...), "true")...)
 		require.Equal(t, 125, w.ExitStatus())
 		require.NotEmpty(t, said)
+	}
+}
+
+// TestRestartWarns: a restart tells what cr verify does. The component of XSAVE
+// that the program was told of is one that this machine lacks.
+func TestRestartWarns(t *testing.T) {
+	cr, _ := programs(t)
+	const sse, last, xcr0 = 1, 62, 464 // components; where XCR0 lies in NT_X86_XSTATE
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "386" {
+		t.Skip("x86 only: vmtests TestThereAndBack has powerpc's warnings")
+	}
+	_, plain := checkpointed(t, cr, "--kill")
+	b, err := os.ReadFile(plain)
+	require.NoError(t, err)
+	here, err := kernel.Features()
+	require.NoError(t, err)
+	var warnings convert.Reasons
+	told := altered(t, b, func(m *image.Image) {
+		for n := last; n > sse && len(warnings) == 0; n-- {
+			for _, c := range m.CPUs {
+				set := c.State.Find(regset.X86_XSTATE)
+				set[xcr0+n/8] |= 1 << (n % 8)
+				if warnings = convert.Warnings(here, m); len(warnings) == 0 {
+					set[xcr0+n/8] &^= 1 << (n % 8)
+				}
+			}
+		}
+	})
+	if len(warnings) == 0 {
+		t.Skip("this machine has every component of XSAVE that cr knows of")
+	}
+	for options, want := range map[string]string{
+		"restart " + file(t, "told", told): "cr restart: warning: " + warnings[0].Error() + "\n",
+		"restart " + plain:                 "",
+		"verify " + file(t, "told", told):  "cr verify: warning: " + warnings[0].Error() + "\n",
+	} {
+		_, said, w := run(t, cr, strings.Fields(options)...)
+		require.NotEqual(t, failed, w.ExitStatus(), said)
+		require.Equal(t, want, said)
 	}
 }

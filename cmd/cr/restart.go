@@ -30,7 +30,8 @@ var restartCommand = &command{
 		"made, none is left, and cr says which and why. With --detach, cr returns when they\n" +
 		"run, with status 0; a terminal as standard input is replaced by /dev/null then.\n" +
 		"cr ps, cr wait and cr kill take the name that --name gives.\n" +
-		"Failures of cr itself have the exit status 125.",
+		"Failures of cr itself have the exit status 125. Warnings tell of features that the\n" +
+		"programs know of and may use later, and that this machine lacks, as cr verify does.",
 	examples: []string{
 		"cr restart image",
 		"cr restart <image",
@@ -135,6 +136,7 @@ func (r *restarting) inherit(but ...int) error {
 // launch restarts the image. Before the program runs, ready is called.
 func (r *restarting) launch(in io.Reader, ready func(*kernel.Restarted) error) (*kernel.Restarted, error) {
 	r.options.Progress = progress("restored")
+	r.options.Warn = func(w error) { fmt.Fprintln(os.Stderr, "cr restart: warning:", w) }
 	if r.name != "" {
 		var err error
 		if r.entry, err = claim(r.name); err != nil {

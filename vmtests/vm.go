@@ -145,6 +145,15 @@ func (vm *VM) ended() bool {
 func (vm *VM) Run(ctx context.Context, c Command) error {
 	r := &running{Command: c, end: make(chan agent.Reply, 1)}
 	id, err := vm.send(r)
+	if errors.Is(err, errPort) {
+		// QEMU has ended or is about to, and listen has yet to say so.
+		select {
+		case <-vm.down:
+			return vm.why()
+		case <-ctx.Done():
+			return fmt.Errorf("guest %s: %w", vm.Guest.Name, err)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -204,9 +213,14 @@ func (vm *VM) send(r *running) (int, error) {
 		return 0, err
 	}
 	vm.running[vm.next] = r
-	_, err = vm.port.Write(append(line, '\n'))
+	if _, err = vm.port.Write(append(line, '\n')); err != nil {
+		err = fmt.Errorf("%w: %w", errPort, err)
+	}
 	return vm.next, err
 }
+
+// errPort is a request that did not reach the guest.
+var errPort = errors.New("write to its port")
 
 func (vm *VM) find(id int) *running {
 	vm.mu.Lock()

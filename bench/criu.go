@@ -8,6 +8,9 @@ import (
 	"strconv"
 )
 
+// criuFD is where criu gets the target's standard input, and its output above.
+const criuFD = 5
+
 // measureCRIU measures the peer (https://criu.org) with the same target, where
 // it is installed.
 func (b *bench) measureCRIU(t *target, r *results) error {
@@ -23,13 +26,15 @@ func (b *bench) measureCRIU(t *target, r *results) error {
 	}
 	r.criuCheckpoint = append(r.criuCheckpoint, s)
 	// The pids that the image has are in use here, by the target itself.
-	args := []string{"--pid", "--fork", "--mount-proc", b.criu, "restore", "--images-dir", dir, "--shell-job"}
+	// criu keeps standard input for itself where there is no terminal.
+	args := []string{"--pid", "--fork", "--mount-proc", "sh", "-c", fmt.Sprintf(`exec "$@" %d<&0 %d>&1`, criuFD, criuFD+1), "sh",
+		b.criu, "restore", "--images-dir", dir, "--shell-job"}
 	for fd := 0; fd < 2; fd++ {
 		pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", t.pid(), fd))
 		if err != nil {
 			return err
 		}
-		args = append(args, "--inherit-fd", fmt.Sprintf("fd[%d]:%s", fd, pipe))
+		args = append(args, "--inherit-fd", fmt.Sprintf("fd[%d]:%s", criuFD+fd, pipe))
 	}
 	if s, err = restartedBy(exec.Command("unshare", args...)); err != nil {
 		return fmt.Errorf("criu restore: %w", err)

@@ -64,7 +64,8 @@ lint:
 	go run $(STATICCHECK) ./...
 
 bench: targets
-	go run ./bench
+	@# With CRIU, the peer, to compare with if it can be had.
+	criu=$$(scripts/criu) && PATH="$${criu:+$$criu:}$$PATH" go run ./bench
 
 fuzz:
 	FUZZTIME='$(or $(FUZZTIME),10s)' scripts/fuzz

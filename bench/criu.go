@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 )
 
 // criuFD is where criu gets the target's standard input, and its output above.
@@ -19,10 +21,13 @@ func (b *bench) measureCRIU(t *target, r *results) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, err := t.checkpointedBy(exec.Command(b.criu, "dump", "--tree", strconv.Itoa(t.pid()), "--images-dir", dir,
-		"--leave-running", "--shell-job"))
+	// It writes of an error that is none.
+	var said strings.Builder
+	cmd := exec.Command(b.criu, "dump", "--tree", strconv.Itoa(t.pid()), "--images-dir", dir, "--leave-running", "--shell-job")
+	cmd.Stderr = &said
+	s, err := t.checkpointedBy(cmd)
 	if err != nil {
-		return fmt.Errorf("criu dump: %w", err)
+		return fmt.Errorf("criu dump: %w\n%s", err, &said)
 	}
 	r.criuCheckpoint = append(r.criuCheckpoint, s)
 	// The pids that the image has are in use here, by the target itself.
@@ -36,8 +41,14 @@ func (b *bench) measureCRIU(t *target, r *results) error {
 		}
 		args = append(args, "--inherit-fd", fmt.Sprintf("fd[%d]:%s", criuFD+fd, pipe))
 	}
-	if s, err = restartedBy(exec.Command("unshare", args...)); err != nil {
-		return fmt.Errorf("criu restore: %w", err)
+	// The first of several tasks answers before criu is done with the last, and
+	// fails if that has ended.
+	const while = 300 * time.Millisecond
+	said.Reset()
+	cmd = exec.Command("unshare", args...)
+	cmd.Stderr = &said
+	if s, err = restartedBy(cmd, while); err != nil {
+		return fmt.Errorf("criu restore: %w\n%s", err, &said)
 	}
 	r.criuRestart = append(r.criuRestart, s)
 	return nil

@@ -146,7 +146,9 @@ func (b *bench) checkpointCall(mib int, image string) (s sample, err error) {
 // checkpointedBy measures a command that checkpoints a target and lets it run
 // on.
 func (t *target) checkpointedBy(cmd *exec.Cmd) (s sample, err error) {
-	cmd.Stderr = os.Stderr
+	if cmd.Stderr == nil {
+		cmd.Stderr = os.Stderr
+	}
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
 		var err error
@@ -170,12 +172,12 @@ func (t *target) checkpointedBy(cmd *exec.Cmd) (s sample, err error) {
 func (b *bench) restart(image string) (sample, error) {
 	cmd := exec.Command(b.cr, "restart", image)
 	cmd.Stderr = os.Stderr
-	return restartedBy(cmd)
+	return restartedBy(cmd, 0)
 }
 
 // restartedBy measures how long a command takes that becomes a target, or the
-// parent of one, until the target answers.
-func restartedBy(cmd *exec.Cmd) (s sample, err error) {
+// parent of one, until the target answers. It is ended after a while.
+func restartedBy(cmd *exec.Cmd, while time.Duration) (s sample, err error) {
 	start := time.Now()
 	t, err := spawn(cmd)
 	if err != nil {
@@ -186,6 +188,7 @@ func restartedBy(cmd *exec.Cmd) (s sample, err error) {
 		return s, err
 	}
 	s.wall = time.Since(start)
+	time.Sleep(while)
 	if err := t.stop(); err != nil {
 		return s, err
 	}

@@ -79,7 +79,13 @@ func run(n int, short bool, cr, dir, only string) (err error) {
 	if b.criu, err = exec.LookPath("criu"); err != nil && !errors.Is(err, exec.ErrNotFound) {
 		return err
 	}
-	b.printMachine()
+	if b.criu != "" && os.Geteuid() != 0 {
+		fmt.Println("CRIU is left out: to dump and restore takes root.")
+		b.criu = ""
+	}
+	if err := b.printMachine(); err != nil {
+		return err
+	}
 
 	shapes := []shape{{1, 1, 1}, {64, 1, 1}, {1024, 1, 1}, {1, 100, 1}, {1, 1, 100}}
 	if short {
@@ -97,7 +103,7 @@ func run(n int, short bool, cr, dir, only string) (err error) {
 }
 
 // printMachine says what the numbers depend on.
-func (b *bench) printMachine() {
+func (b *bench) printMachine() error {
 	release, machine := "?", "?"
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
@@ -109,4 +115,13 @@ func (b *bench) printMachine() {
 	}
 	fmt.Printf("Linux %s %s, %d CPUs, load %s. Times are median (minimum) of %d in ms; ratios compare minimums.\n",
 		release, machine, runtime.NumCPU(), load, b.n)
+	if b.criu == "" {
+		return nil
+	}
+	version, err := exec.Command(b.criu, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("criu: %w", err)
+	}
+	fmt.Printf("CRIU: %s\n", strings.Join(strings.Fields(string(version)), " "))
+	return nil
 }

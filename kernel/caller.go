@@ -3,7 +3,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -122,15 +121,6 @@ func (c *caller) translate(pid int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("pid %d of the pid namespace of pid %d: %w", pid, c.tid, unix.ESRCH)
-}
-
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
 }
 
 // interrupted reports whether a signal waits for the caller that would have

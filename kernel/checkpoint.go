@@ -110,6 +110,7 @@ type saver struct {
 	online  []byte                 // processors of this machine
 	sysv    map[*process][]sysvUse // that are to be read by a process
 	owners  map[int][]*process     // see ownerOf
+	noSlack bool                   // /proc does not tell of the timer slack
 	fileSaver
 }
 

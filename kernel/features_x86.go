@@ -109,9 +109,13 @@ const (
 	archReqXcompPerm = 0x1023
 )
 
-// readByCall reads the sets that only the task itself can ask for. The task is
-// held and its process entered.
+// readByCall reads the sets that only the task itself can ask for, once for all
+// tasks of a process, which have them in common. The task is held and its process
+// entered.
 func (p *process) readByCall(t *task, note regset.Note) ([]byte, error) {
+	if leader := p.leader(); t != leader {
+		return leader.cpu.Find(note), nil
+	}
 	switch note {
 	case regset.NoteX86Permits:
 		b, err := p.ask(t, 8, 1, sysArchPrctl, archGetXcompPerm, 0)

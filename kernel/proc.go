@@ -209,6 +209,31 @@ func (s stat) num(field int) uint64 {
 // kernelThread reports whether the task has no user side (PF_KTHREAD).
 func (s stat) kernelThread() bool { return s.num(9)&0x200000 != 0 }
 
+// readNames is the Readdirnames of package os for /proc, without the system calls
+// by which that finds out whether a directory can be polled.
+func readNames(dir string) ([]string, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "readdirent", Path: dir, Err: err}
+		}
+		if n == 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
 // threads lists the tids of a process, ascending.
 func threads(pid int) ([]int, error) { return numericDir(pid, "task") }
 
@@ -216,19 +241,11 @@ func threads(pid int) ([]int, error) { return numericDir(pid, "task") }
 func descriptors(pid int) ([]int, error) { return numericDir(pid, "fd") }
 
 func numericDir(pid int, name string) ([]int, error) {
-	d, err := os.Open(procPath(pid, name))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("pid %d: %w", pid, unix.ESRCH)
-		}
-		return nil, err
+	names, err := readNames(procPath(pid, name))
+	if errors.Is(err, fs.ErrNotExist) { // ever, or since it was opened
+		return nil, fmt.Errorf("pid %d: %w", pid, unix.ESRCH)
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) { // it has gone meanwhile
-			err = fmt.Errorf("pid %d: %w", pid, unix.ESRCH)
-		}
 		return nil, err
 	}
 	list := make([]int, 0, len(names))

@@ -69,8 +69,10 @@ func (s *saver) sighand(p *process, r *image.Process) error {
 	if err := p.mem.write(p.scratch, all); err != nil {
 		return err
 	}
+	// Flags and mask of a default action have no effect, but for SIGCHLD.
+	set := p.status.sigCgt | p.status.sigIgn | 1<<(uint64(unix.SIGCHLD)-1)
 	for sig := uint64(1); sig <= 64; sig++ {
-		if sig == uint64(unix.SIGKILL) || sig == uint64(unix.SIGSTOP) {
+		if set>>(sig-1)&1 == 0 {
 			continue
 		}
 		if _, err := p.leader().call(sysRtSigaction, sig, 0, p.scratch+sig*slot, sigsetSize); err != nil {
@@ -251,22 +253,14 @@ func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 		return fmt.Errorf("%w (the kernel needs CONFIG_CHECKPOINT_RESTORE)", err)
 	}
 	r.ClearTID = kernel.long(b, 0)
-	if err := p.mem.write(p.scratch, make([]byte, 16)); err != nil {
+	if r.RobustList, r.RobustLen, err = p.robustList(t); err != nil {
 		return err
 	}
-	if _, err := t.call(sysGetRobustList, 0, p.scratch, p.scratch+8); err != nil {
-		return err
-	}
-	b = make([]byte, 16)
-	if err := p.mem.read(p.scratch, b); err != nil {
-		return err
-	}
-	r.RobustList, r.RobustLen = l.long(b, 0), l.long(b[8:], 0)
 	if b, err = p.ask(t, 4, 1, sysPrctl, unix.PR_GET_PDEATHSIG, 0, 0, 0, 0); err != nil {
 		return err
 	}
 	r.PDeathSig = hostOrder.Uint32(b)
-	if r.TimerSlack, err = t.call(sysPrctl, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil {
+	if r.TimerSlack, err = s.timerSlack(t); err != nil {
 		return err
 	}
 	bits, err := t.call(sysPrctl, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
@@ -278,6 +272,44 @@ func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 		return err
 	}
 	return s.memPolicy(p, t, r)
+}
+
+// robustList gives the address and the size of the head of a task's list of
+// robust futexes. The kernel keeps one for each word size (get_robust_list(2)).
+func (p *process) robustList(t *task) (at, size uint64, err error) {
+	if t.abi.WordSize() == int(unsafe.Sizeof(uintptr(0))) {
+		var head, length uintptr
+		_, _, e := unix.Syscall(unix.SYS_GET_ROBUST_LIST, uintptr(t.tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&length)))
+		if e != 0 {
+			return 0, 0, fmt.Errorf("pid %d: get_robust_list: %w", t.tid, e)
+		}
+		return uint64(head), uint64(length), nil
+	}
+	b := make([]byte, 16)
+	if err := p.mem.write(p.scratch, b); err != nil {
+		return 0, 0, err
+	}
+	if _, err := t.call(sysGetRobustList, 0, p.scratch, p.scratch+8); err != nil {
+		return 0, 0, err
+	}
+	if err := p.mem.read(p.scratch, b); err != nil {
+		return 0, 0, err
+	}
+	l := layoutOf(t.abi)
+	return l.long(b, 0), l.long(b[8:], 0), nil
+}
+
+// timerSlack gives a task's, in nanoseconds. To read it in /proc takes
+// CAP_SYS_NICE (proc_pid_timerslack_ns(5)); without, the task is asked.
+func (s *saver) timerSlack(t *task) (uint64, error) {
+	if !s.noSlack {
+		b, err := readProc(t.tid, "timerslack_ns")
+		if err == nil {
+			return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+		}
+		s.noSlack = true
+	}
+	return t.call(sysPrctl, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 }
 
 // prGetTIDAddress is PR_GET_TID_ADDRESS, which golang.org/x/sys lacks on some

@@ -203,8 +203,11 @@ func (rs *restarter) commitSignals(r *reborn) error {
 	now := r.status.sigIgn | r.status.sigCgt
 	for i, a := range rs.img.Sighand(r.rec.Sighand).Actions {
 		sig := i + 1
-		if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) || a == (image.Action{}) && now>>uint(i)&1 == 0 {
+		if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
 			continue
+		}
+		if a == (image.Action{}) && now>>uint(i)&1 == 0 && (rs.ownProcess || sig != int(unix.SIGCHLD)) {
+			continue // a default action is one, but that for SIGCHLD has flags
 		}
 		if err := r.mem.write(r.scratch, l.putAction(a)); err != nil {
 			return err
@@ -213,9 +216,12 @@ func (rs *restarter) commitSignals(r *reborn) error {
 			return err
 		}
 	}
-	pid, err := t.call(sysGetpid)
-	if err != nil {
-		return err
+	var pid uint64
+	if len(r.rec.Pending) > 0 {
+		var err error
+		if pid, err = t.call(sysGetpid); err != nil {
+			return err
+		}
 	}
 	for _, info := range r.rec.Pending {
 		if err := r.mem.write(r.scratch, info); err != nil {
@@ -227,6 +233,9 @@ func (rs *restarter) commitSignals(r *reborn) error {
 		}
 	}
 	for which, timer := range r.rec.Itimers {
+		if timer == (image.Itimer{}) && !rs.isCaller(r) {
+			continue
+		}
 		if err := r.mem.write(r.scratch, l.putItimer(timer)); err != nil {
 			return err
 		}
@@ -253,6 +262,10 @@ func (r *reborn) dropSignals() error {
 	}
 }
 
+// isCaller reports whether a process is the caller of restart(), which has
+// settings of its own that the image may not have.
+func (rs *restarter) isCaller(r *reborn) bool { return r == rs.root && !rs.ownProcess }
+
 // commitTasks sets what each task has set for itself.
 func (rs *restarter) commitTasks(r *reborn) error {
 	records := rs.img.TasksOf(r.rec)
@@ -274,14 +287,15 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if _, err := t.call(sysPrctl, unix.PR_SET_NAME, name, 0, 0, 0); err != nil {
 		return err
 	}
-	stack := rec.AltStack
-	stack.Flags &^= ssOnstack
-	arg, err := at(l.putAltStack(stack))
-	if err != nil {
-		return err
-	}
-	if _, err := t.call(sysSigaltstack, arg, 0); err != nil {
-		return err
+	if stack := rec.AltStack; stack.Flags&ssDisable == 0 || t == r.leader() { // other threads have none
+		stack.Flags &^= ssOnstack
+		arg, err := at(l.putAltStack(stack))
+		if err != nil {
+			return err
+		}
+		if _, err := t.call(sysSigaltstack, arg, 0); err != nil {
+			return err
+		}
 	}
 	if _, err := t.call(sysSetTidAddress, rec.ClearTID); err != nil {
 		return err
@@ -304,19 +318,26 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := rs.commitCreds(r, t, rec); err != nil {
 		return err
 	}
-	// A change of credentials resets the second and the third.
-	dumpable := uint64(0)
-	if r.mm.Dumpable == 1 {
-		dumpable = 1
+	type prctl struct{ option, value uint64 }
+	list := []prctl{{unix.PR_SET_TIMERSLACK, rec.TimerSlack}}
+	// A change of credentials resets what follows. None that was cloned has a death signal.
+	if rec.PDeathSig != 0 || r == rs.root && t == r.leader() {
+		list = append(list, prctl{unix.PR_SET_PDEATHSIG, uint64(rec.PDeathSig)})
 	}
-	for _, p := range []struct{ option, value uint64 }{
-		{unix.PR_SET_TIMERSLACK, rec.TimerSlack},
-		{unix.PR_SET_PDEATHSIG, uint64(rec.PDeathSig)},
-		{unix.PR_SET_DUMPABLE, dumpable},
-	} {
+	if t == r.tasks[len(r.tasks)-1] { // all have the one of the process
+		dumpable := uint64(0)
+		if r.mm.Dumpable == 1 {
+			dumpable = 1
+		}
+		list = append(list, prctl{unix.PR_SET_DUMPABLE, dumpable})
+	}
+	for _, p := range list {
 		if _, err := t.call(sysPrctl, p.option, p.value, 0, 0, 0); err != nil {
 			return err
 		}
+	}
+	if len(rec.Pending) == 0 {
+		return r.writeCalls(t, rs.states[rec.TID])
 	}
 	tid, err := t.call(sysGettid)
 	if err != nil {
@@ -338,8 +359,12 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	return r.writeCalls(t, rs.states[rec.TID])
 }
 
-// ssOnstack is SS_ONSTACK, which says where the task is and cannot be set.
-const ssOnstack = 1
+// SS_ONSTACK says where the task is and cannot be set, SS_DISABLE that it has no
+// alternate stack (sigaltstack(2)).
+const (
+	ssOnstack = 1
+	ssDisable = 2
+)
 
 // forgetRseq ends a registration of restartable sequences: the kernel would
 // write to memory that is about to go.

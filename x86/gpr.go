@@ -14,6 +14,9 @@ type gprLayout struct {
 	word   int // bytes
 	names  []string
 	ax     int
+	bx     int
+	cx     int
+	dx     int
 	origAX int
 	ip     int
 	cs     int

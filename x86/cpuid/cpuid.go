@@ -25,6 +25,9 @@ func leaf(fn, sub uint32) x86.Leaf {
 	return l
 }
 
+// Ask executes cpuid.
+func Ask(fn, sub uint32) x86.Leaf { return leaf(fn, sub) }
+
 // Leaves gives the leaves that x86.Describe asks for, as far as the CPU that the
 // caller runs on has them. Each costs an exit from a virtual machine, so these
 // are no more than needed.

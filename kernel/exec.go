@@ -21,6 +21,13 @@ const optTraceExec = 16 // PTRACE_O_TRACEEXEC
 // from the call to the first instruction of the new program and not any longer, so
 // debuggers still work.
 func (s *Intercept) exec(n *notification) {
+	if s.Fault {
+		if err := theKeeper.adopt(n.tid, s.CPU); err != nil && !errors.Is(err, unix.ESRCH) {
+			s.log(fmt.Errorf("pid %d executes a program that %s: %w", n.tid, s.missed(err), err))
+		}
+		s.log(s.listener.proceed(n))
+		return
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := s.traceExec(n); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -64,7 +71,8 @@ func (s *Intercept) traceExec(n *notification) error {
 	}
 	done, e := t.awaitExec()
 	if err = firstError(err, e); done {
-		err = firstError(err, s.begin(t))
+		c := newcomer{cpu: s.CPU, low: s.Low}
+		err = firstError(err, c.begin(t))
 	}
 	return firstError(err, s.execs.detach(n.tid, t))
 }
@@ -138,14 +146,13 @@ func (t *task) waitEither() (unix.WaitStatus, error) {
 	for {
 		gone := 0
 		for _, pid := range []int{t.tid, t.pid} {
-			var ws unix.WaitStatus
-			got, err := unix.Wait4(pid, &ws, unix.WALL|unix.WNOHANG, nil)
+			ws, got, err := waitFor(pid, unix.WNOHANG)
 			switch {
 			case errors.Is(err, unix.ECHILD):
 				gone++
 			case err != nil && !errors.Is(err, unix.EINTR):
 				return 0, fmt.Errorf("wait for pid %d: %w", pid, err)
-			case got != pid:
+			case !got:
 			case ws.Exited() || ws.Signaled():
 				return ws, fmt.Errorf("pid %d: %w", pid, errGone)
 			default:
@@ -159,11 +166,18 @@ func (t *task) waitEither() (unix.WaitStatus, error) {
 	}
 }
 
+// newcomer says what is to change in a program that is about to begin.
+type newcomer struct {
+	cpu    *convert.CPU // what it is told; nil: all
+	low    bool         // its stack is moved below 3 GiB, if it is a 32-bit one
+	faults bool         // cpuid is to fault in it
+}
+
 // begin changes a program that is about to begin: what it is told of the CPU, in
 // the auxiliary vector on its stack, and in the one that the kernel keeps for
 // /proc/PID/auxv, from which some programs read, and images; and where its stack
 // is.
-func (s *Intercept) begin(t *task) error {
+func (c *newcomer) begin(t *task) error {
 	regs, err := t.gprs()
 	if err != nil {
 		return err
@@ -171,8 +185,8 @@ func (s *Intercept) begin(t *task) error {
 	if t.arch == nil {
 		return fmt.Errorf("tasks of this kind are not known: %w", unix.EOPNOTSUPP)
 	}
-	low := s.Low && t.abi.WordSize() == 4
-	if s.CPU == nil && !low {
+	low := c.low && t.abi.WordSize() == 4
+	if c.cpu == nil && !low {
 		return nil
 	}
 	mem, err := openMemory(t.pid)
@@ -185,8 +199,8 @@ func (s *Intercept) begin(t *task) error {
 	if n.vectorAt, n.auxv, err = convert.Auxv(t.abi, n.sp, read); err != nil {
 		return err
 	}
-	if s.CPU != nil {
-		told, patches, err := s.CPU.Tell(t.abi, n.vectorAt, n.auxv, read)
+	if c.cpu != nil {
+		told, patches, err := c.cpu.Tell(t.abi, n.vectorAt, n.auxv, read)
 		if err != nil {
 			return err
 		}
@@ -203,7 +217,7 @@ func (s *Intercept) begin(t *task) error {
 			return err
 		}
 	}
-	return t.change(mem, n, low)
+	return c.change(t, mem, n, low)
 }
 
 // newStack is the start of the stack of a program that is about to begin.
@@ -235,8 +249,9 @@ func buffered(read func(uint64, []byte) error) func(uint64, []byte) error {
 }
 
 // change makes a task that is about to begin a program tell the kernel its
-// auxiliary vector, and moves its stack below 3 GiB if low is set.
-func (t *task) change(mem memory, n *newStack, low bool) error {
+// auxiliary vector, moves its stack below 3 GiB if low is set, and lets cpuid
+// fault.
+func (c *newcomer) change(t *task, mem memory, n *newStack, low bool) error {
 	// The task is in execve still.
 	if err := t.toSyscallStop(); err != nil {
 		return err
@@ -245,6 +260,9 @@ func (t *task) change(mem memory, n *newStack, low bool) error {
 		return err
 	}
 	err := t.changeHeld(&process{pid: t.pid, tasks: []*task{t}, mem: mem}, n, low)
+	if c.faults {
+		err = firstError(err, t.faultCPUID())
+	}
 	return firstError(err, t.release())
 }
 

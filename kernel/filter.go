@@ -28,6 +28,10 @@ type Calls struct {
 	// Exec are the numbers of more calls that the filter hands over: those
 	// that execute a program. It lets them through if there are none.
 	Exec []uint32
+
+	// Sigaction is the number of rt_sigaction, of which the filter hands over
+	// those that are for SIGSEGV; 0: none.
+	Sigaction uint32
 }
 
 const (
@@ -72,6 +76,16 @@ func ExecCalls() []Calls {
 		for _, nr := range []sysno{sysExecve, sysExecveat} {
 			list[i].Exec = append(list[i].Exec, uint32(nr.number(list[i].ABI)))
 		}
+	}
+	return list
+}
+
+// FaultCalls returns the same with those that set what SIGSEGV does, which the
+// kernel forgets if cpuid faults while it is blocked.
+func FaultCalls() []Calls {
+	list := ExecCalls()
+	for i := range list {
+		list[i].Sigaction = uint32(sysRtSigaction.number(list[i].ABI))
 	}
 	return list
 }
@@ -138,6 +152,19 @@ func Filter(list []Calls) ([]bpf.Instruction, error) {
 			block = append(block,
 				bpf.JumpIf{Cond: bpf.JumpEqual, Val: nr, SkipFalse: 1},
 				bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF})
+		}
+		if c.Sigaction != 0 {
+			// A signal's number is an int, the lower half of the argument.
+			signal := uint32(dataArgs)
+			if c.ABI.BigEndian {
+				signal += 4
+			}
+			block = append(block,
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: c.Sigaction, SkipFalse: 4},
+				bpf.LoadAbsolute{Off: signal, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(unix.SIGSEGV), SkipFalse: 1},
+				bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF},
+				allow)
 		}
 		block = append(block,
 			bpf.JumpIf{Cond: bpf.JumpEqual, Val: c.Checkpoint.Number, SkipTrue: 2},

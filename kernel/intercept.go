@@ -84,6 +84,10 @@ type Intercept struct {
 	// they do not learn how large cache blocks are. See LowByHand.
 	Low   bool
 	execs execs
+
+	// Fault makes cpuid fault in all tasks, and the kernel side answer it by CPU.
+	// The filter is one for FaultCalls, and KeepTasks has been called.
+	Fault bool
 }
 
 // NewIntercept makes the kernel side of the filter whose listener is given.
@@ -129,8 +133,12 @@ func (s *Intercept) handle(n *notification) {
 		s.log(s.listener.answer(n, 0, err))
 		return
 	}
-	if which == execCall {
+	switch which {
+	case execCall:
 		s.exec(n)
+		return
+	case sigactionCall:
+		s.sigaction(n)
 		return
 	}
 	if which == restartCall && isProbe(n) {
@@ -171,6 +179,7 @@ const (
 	checkpointCall callKind = "checkpoint"
 	restartCall    callKind = "restart"
 	execCall       callKind = "execve"
+	sigactionCall  callKind = "rt_sigaction"
 )
 
 // whichCall tells which call a notification is.
@@ -190,6 +199,8 @@ func whichCall(n *notification) (callKind, error) {
 			return restartCall, nil
 		case uint32(sysExecve.number(c.ABI)), uint32(sysExecveat.number(c.ABI)):
 			return execCall, nil
+		case uint32(sysRtSigaction.number(c.ABI)):
+			return sigactionCall, nil
 		}
 	}
 	return "", fmt.Errorf("pid %d: system call %d of architecture %#x is none of ours: %w", n.tid, n.nr, n.arch, unix.ENOSYS)

@@ -74,11 +74,32 @@ var step = func() {}
 //go:uintptrescapes
 func ptrace(request int, tid int, addr, data uintptr) error {
 	step()
-	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
-	if e != 0 {
-		return e
+	_, err := ptraceResult(request, tid, addr, data)
+	return err
+}
+
+// ptraceResult makes a request that has a result.
+//
+//go:uintptrescapes
+func ptraceResult(request int, tid int, addr, data uintptr) (n uintptr, err error) {
+	var e unix.Errno
+	if k := keeperElsewhere(); k != nil {
+		n, e = k.request(request, tid, addr, data)
+	} else {
+		n, e = rawPtrace(request, tid, addr, data)
 	}
-	return nil
+	if e != 0 {
+		return 0, e
+	}
+	return n, nil
+}
+
+// rawPtrace is ptrace as this thread makes it.
+//
+//go:uintptrescapes
+func rawPtrace(request int, tid int, addr, data uintptr) (uintptr, unix.Errno) {
+	n, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
+	return n, e
 }
 
 // seize begins to trace a task, without stopping it.
@@ -98,10 +119,22 @@ func seizeError(tid int, err error) error {
 		// One that is about to exit gives EPERM.
 		return fmt.Errorf("pid %d has exited: %w", tid, unix.ESRCH)
 	case e == nil && s.tracer != 0:
-		return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
-			Reason: fmt.Sprintf("it is traced already, by pid %d", s.tracer), Hint: "detach the debugger or strace"}
+		return tracedAlready(tid, s.tracer)
 	}
 	return fmt.Errorf("trace pid %d: %w", tid, err)
+}
+
+// tracedAlready is the error for a task that somebody else traces, by the tid of
+// that.
+func tracedAlready(tid, tracer int) error {
+	hint := "detach the debugger or strace"
+	if s, err := readStatus(tracer); err == nil {
+		if tracer = s.tgid; s.name == keeperName {
+			hint = "it runs under cr run --cpu, which answers its cpuid instructions: start it with --cpuid=leave to trace it"
+		}
+	}
+	return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
+		Reason: fmt.Sprintf("it is traced already, by pid %d", tracer), Hint: hint}
 }
 
 func interrupt(tid int) error { return ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) }
@@ -111,9 +144,8 @@ var errGone = fmt.Errorf("the task has exited: %w", unix.ESRCH)
 
 // waitTask waits for the next stop of a traced task.
 func waitTask(tid int) (unix.WaitStatus, error) {
-	var ws unix.WaitStatus
 	for {
-		_, err := unix.Wait4(tid, &ws, unix.WALL, nil)
+		ws, _, err := waitFor(tid, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -125,6 +157,16 @@ func waitTask(tid int) (unix.WaitStatus, error) {
 		}
 		return ws, nil
 	}
+}
+
+// waitFor is wait4(2) for a traced task, with WALL. It reports whether there was
+// something, which there is always without WNOHANG.
+func waitFor(tid, options int) (ws unix.WaitStatus, got bool, err error) {
+	if k := keeperElsewhere(); k != nil {
+		return k.wait(tid, options&unix.WNOHANG != 0)
+	}
+	pid, err := unix.Wait4(tid, &ws, options|unix.WALL, nil)
+	return ws, err == nil && pid == tid, err
 }
 
 // stopEvent is the PTRACE_EVENT_* of a stop, 0 if it is another kind of stop.
@@ -226,10 +268,9 @@ func (t *task) pendingSignals(shared bool) ([][]byte, error) {
 		if shared {
 			args.flags = peekSiginfoShared
 		}
-		n, _, e := unix.Syscall6(unix.SYS_PTRACE, ptracePeekSiginfo, uintptr(t.tid),
-			uintptr(unsafe.Pointer(&args)), uintptr(unsafe.Pointer(&buf[0])), 0, 0)
-		if e != 0 {
-			return nil, fmt.Errorf("pid %d: read pending signals: %w", t.tid, e)
+		n, err := ptraceResult(ptracePeekSiginfo, t.tid, uintptr(unsafe.Pointer(&args)), uintptr(unsafe.Pointer(&buf[0])))
+		if err != nil {
+			return nil, fmt.Errorf("pid %d: read pending signals: %w", t.tid, err)
 		}
 		for i := 0; i < int(n); i++ {
 			all = append(all, buf[i*siginfoSize:(i+1)*siginfoSize:(i+1)*siginfoSize])

@@ -273,11 +273,12 @@ func (tr *tree) execFD(p *process, fd int) error {
 	var ws unix.WaitStatus
 	for {
 		tr.reapOthers(p)
-		got, err := unix.Wait4(t.tid, &ws, unix.WALL|unix.WNOHANG, nil)
+		var got bool
+		ws, got, err = waitFor(t.tid, unix.WNOHANG)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for pid %d: %w", t.tid, err)
 		}
-		if got == t.tid {
+		if got {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -305,9 +306,8 @@ func (tr *tree) reapOthers(p *process) {
 		if tr.tasks[t.tid] == nil {
 			continue
 		}
-		var ws unix.WaitStatus
-		got, err := unix.Wait4(t.tid, &ws, unix.WALL|unix.WNOHANG, nil)
-		if errors.Is(err, unix.ECHILD) || got == t.tid && (ws.Exited() || ws.Signaled()) {
+		ws, got, err := waitFor(t.tid, unix.WNOHANG)
+		if errors.Is(err, unix.ECHILD) || got && (ws.Exited() || ws.Signaled()) {
 			delete(tr.tasks, t.tid)
 		}
 	}

@@ -122,6 +122,10 @@ func (s *saver) filters(t *task, st *status, r *image.Task) error {
 	if err != nil {
 		return err
 	}
+	withFault, err := callsProgram(FaultCalls()) // of the same, where cpuid faults
+	if err != nil {
+		return err
+	}
 	for i := 0; i < st.filters; i++ {
 		f, err := t.filter(i)
 		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
@@ -131,7 +135,7 @@ func (s *saver) filters(t *task, st *status, r *image.Task) error {
 		if err != nil {
 			return err
 		}
-		if bytes.Equal(f.Program, ours) || bytes.Equal(f.Program, withExec) {
+		if bytes.Equal(f.Program, ours) || bytes.Equal(f.Program, withExec) || bytes.Equal(f.Program, withFault) {
 			s.img.Process(last(p.status.nstgid)).Calls = true
 			continue
 		}
@@ -160,9 +164,9 @@ func (s *saver) filterRecord(f *image.Seccomp) uint32 {
 // filter reads a seccomp filter of a stopped task; 0 is the one that was
 // installed first.
 func (t *task) filter(i int) (*image.Seccomp, error) {
-	n, _, e := unix.Syscall6(unix.SYS_PTRACE, ptraceGetFilter, uintptr(t.tid), uintptr(i), 0, 0, 0)
-	if e != 0 {
-		return nil, fmt.Errorf("pid %d: read seccomp filter %d: %w", t.tid, i, e)
+	n, err := ptraceResult(ptraceGetFilter, t.tid, uintptr(i), 0)
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: read seccomp filter %d: %w", t.tid, i, err)
 	}
 	f := &image.Seccomp{Program: make([]byte, 8*n)}
 	if n == 0 {
@@ -172,7 +176,7 @@ func (t *task) filter(i int) (*image.Seccomp, error) {
 		return nil, fmt.Errorf("pid %d: read seccomp filter %d: %w", t.tid, i, err)
 	}
 	meta := struct{ filter, flags uint64 }{filter: uint64(i)}
-	err := ptrace(ptraceGetFilterMetadata, t.tid, unsafe.Sizeof(meta), uintptr(unsafe.Pointer(&meta)))
+	err = ptrace(ptraceGetFilterMetadata, t.tid, unsafe.Sizeof(meta), uintptr(unsafe.Pointer(&meta)))
 	if err != nil {
 		return nil, fmt.Errorf("pid %d: flags of seccomp filter %d: %w", t.tid, i, err)
 	}

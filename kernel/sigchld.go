@@ -26,6 +26,19 @@ func quietStops() {
 	})
 }
 
+// loudStops undoes quietStops, for good: a thread that has other things to do
+// learns of stops by the signal.
+func loudStops() {
+	stopsQuiet.Do(func() {})
+	const noCldStop = 1
+	l := layoutOf(hostABI)
+	act := make([]byte, l.actionSize())
+	if rtSigaction(nil, &act[0]) == nil {
+		l.putLong(act, 1, l.long(act, 1)&^noCldStop)
+		_ = rtSigaction(&act[0], nil)
+	}
+}
+
 // rtSigaction sets and gets the action for SIGCHLD of this program.
 func rtSigaction(set, old *byte) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(set)),

@@ -244,7 +244,7 @@ func TestRunCPU(t *testing.T) {
 	require.NotZero(t, free[hwcap]&sse2)
 
 	for _, argv := range [][]string{{"/bin/cat", "/proc/self/auxv"}, {"sh", "-c", ":; cat /proc/self/auxv; :"}} {
-		out, said, w = run(t, cr, append([]string{"run", "-q", "--cpu=-sse2", "--"}, argv...)...)
+		out, said, w = run(t, cr, append([]string{"run", "-q", "--cpu=-sse2", "--cpuid=leave", "--"}, argv...)...)
 		require.Zero(t, w.ExitStatus(), said)
 		require.Empty(t, said)
 		told := auxv(t, out)
@@ -253,7 +253,7 @@ func TestRunCPU(t *testing.T) {
 		require.Len(t, told, len(free))
 	}
 
-	out, said, w = run(t, cr, "run", "-q", "--cpu=-sse2", "--", "sh", "-c", "LD_SHOW_AUXV=1 /bin/true; printenv GLIBC_TUNABLES")
+	out, said, w = run(t, cr, "run", "-q", "--cpu=-sse2", "--cpuid=leave", "--", "sh", "-c", "LD_SHOW_AUXV=1 /bin/true; printenv GLIBC_TUNABLES")
 	require.Zero(t, w.ExitStatus(), said)
 	shown := regexp.MustCompile(`AT_HWCAP: +([0-9a-f]+)`).FindStringSubmatch(out)
 	require.NotNil(t, shown, out)
@@ -261,7 +261,7 @@ func TestRunCPU(t *testing.T) {
 	require.Contains(t, out, "glibc.cpu.hwcaps=")
 	require.Contains(t, out, "-SSE4_2")
 
-	_, said, _ = run(t, cr, "run", "--cpu=-sse2", "--", "true")
+	_, said, _ = run(t, cr, "run", "--cpu=-sse2", "--cpuid=leave", "--", "true")
 	require.Contains(t, said, "programs that ask the CPU itself (cpuid) see it")
 }
 
@@ -288,7 +288,7 @@ func TestRunCPUExecs(t *testing.T) {
 			require.Equal(t, test.out, out)
 		})
 	}
-	for _, bad := range [][]string{{"--cpu=nonsense"}, {"--cpu-like=/nowhere"}, {"--cpu=all", "--cpu-like=/dev/null"}} {
+	for _, bad := range [][]string{{"--cpu=nonsense"}, {"--cpu-like=/nowhere"}, {"--cpu=all", "--cpu-like=/dev/null"}, {"--cpu=all", "--cpuid=nonsense"}} {
 		_, said, w := run(t, cr, append(append([]string{"run"}, bad...), "true")...)
 		require.Equal(t, 125, w.ExitStatus())
 		require.NotEmpty(t, said)

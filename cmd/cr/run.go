@@ -106,7 +106,10 @@ type runner struct {
 
 // calls are those that the filter hands to the kernel side.
 func (r *runner) calls() []kernel.Calls {
-	if r.cpu.told != nil || r.low.byHand() {
+	switch {
+	case r.cpu.faults():
+		return kernel.FaultCalls()
+	case r.cpu.told != nil || r.low.byHand():
 		return kernel.ExecCalls()
 	}
 	return kernel.HostCalls()

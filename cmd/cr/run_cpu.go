@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 // CPU.
 type cpuOptions struct {
 	list, like string
+	cpuid      string
 	machine    *regset.Machine
 	told       *convert.CPU // nil: what the kernel tells them
 }
@@ -23,11 +25,16 @@ type cpuOptions struct {
 func (o *cpuOptions) declare(flags *pflag.FlagSet) {
 	flags.StringVar(&o.list, "cpu", "", "tell programs of the CPU features in `LIST` only: names of features and of\n"+
 		"groups (power8, x86-64-v2, ...), or -NAME for all but that (cr features)")
+	flags.StringVar(&o.cpuid, "cpuid", cpuidAuto, "x86: `HOW` programs that ask the CPU itself are told so, too: \"fault\" (all of\n"+
+		"them are traced), \"leave\" (they see it all), or \"auto\" (fault, if the CPU can)")
 	flags.StringVar(&o.like, "cpu-like", "", "tell programs of what the machine that `FILE` describes has too (cr features --json)")
 }
 
 // resolve reads what the options name.
 func (o *cpuOptions) resolve() (err error) {
+	if err := o.resolveCPUID(); err != nil {
+		return err
+	}
 	if o.list == "" && o.like == "" {
 		return nil
 	}
@@ -58,12 +65,40 @@ func (o *cpuOptions) resolve() (err error) {
 func (o *cpuOptions) args() []string {
 	switch {
 	case o.list != "":
-		return []string{"--cpu=" + o.list}
+		return []string{"--cpu=" + o.list, "--cpuid=" + o.cpuid}
 	case o.like != "":
-		return []string{"--cpu-like=" + o.like}
+		return []string{"--cpu-like=" + o.like, "--cpuid=" + o.cpuid}
 	}
 	return nil
 }
+
+// Values of --cpuid.
+const (
+	cpuidAuto  = "auto"
+	cpuidFault = "fault"
+	cpuidLeave = "leave"
+)
+
+// resolveCPUID finds out whether cpuid shall fault.
+func (o *cpuOptions) resolveCPUID() error {
+	switch o.cpuid {
+	case cpuidFault:
+		if !kernel.CPUIDFaults() {
+			return errors.New("--cpuid=fault: the CPU, or the kernel, cannot make cpuid fault")
+		}
+	case cpuidAuto:
+		if o.cpuid = cpuidLeave; kernel.CPUIDFaults() {
+			o.cpuid = cpuidFault
+		}
+	case cpuidLeave:
+	default:
+		return usageError(fmt.Sprintf("--cpuid=%s: it is fault, leave or auto", o.cpuid))
+	}
+	return nil
+}
+
+// faults reports whether cpuid is to fault in programs.
+func (o *cpuOptions) faults() bool { return o.told != nil && o.cpuid == cpuidFault }
 
 // tunables is where the C library is told what it shall do without.
 const tunables = "GLIBC_TUNABLES"
@@ -91,7 +126,7 @@ func (o *cpuOptions) environment() error {
 
 // warn says what programs can find out all the same.
 func (o *cpuOptions) warn() {
-	if o.told == nil || !asksCPU(o.machine) {
+	if o.told == nil || o.faults() || !asksCPU(o.machine) {
 		return
 	}
 	if hidden := o.told.Hidden(o.machine); len(hidden) > 0 {

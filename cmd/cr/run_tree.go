@@ -54,7 +54,7 @@ func (r *runner) kernelSide(front int) (int, error) {
 		return 0, err
 	}
 	side.Creator = "cr " + version
-	side.CPU, side.Low = r.cpu.told, r.low.byHand()
+	side.CPU, side.Low, side.Fault = r.cpu.told, r.low.byHand(), r.cpu.faults()
 	log := func(err error) {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			// Nobody listens once the program has ended.
@@ -63,6 +63,9 @@ func (r *runner) kernelSide(front int) (int, error) {
 	}
 	if !r.quiet {
 		side.Log = log
+	}
+	if side.Fault {
+		kernel.KeepTasks(side.Log)
 	}
 	served := make(chan error, 1)
 	go func() { served <- side.Serve() }()

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case "cr":
-		os.Exit(dispatch(os.Args[1:]))
+		os.Exit(dispatch(withCPU(os.Args[1:])))
 	case "guinea":
 		guinea(os.Args[1], os.Args[2:])
 		os.Exit(0)

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"cr/kernel"
+)
+
+// runCPU names a variable: what it says is --cpu of each cr run that a user would
+// start.
+const runCPU = "CR_TEST_RUN_CPU"
+
+func withCPU(args []string) []string {
+	cpu := os.Getenv(runCPU)
+	if cpu == "" || len(args) == 0 || args[0] != "run" || len(args) > 1 && strings.HasPrefix(args[1], "--role=") {
+		return args
+	}
+	return append([]string{"run", "--cpu=" + cpu}, args[1:]...)
+}
+
+// asks builds the program that asks the CPU.
+func asks(t *testing.T, flags ...string) string {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("cpuid is an instruction of x86, and gcc is asked for programs of x86_64")
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("there is no gcc to build the program that asks the CPU")
+	}
+	path := filepath.Join(t.TempDir(), "cpuid")
+	argv := append(append([]string{"-O1", "-Wall", "-pthread"}, flags...), "-o", path, "testdata/cpuid.c")
+	out, err := exec.Command("gcc", argv...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
+}
+
+// needFaults skips a test where cpuid cannot be made to fault.
+func needFaults(t *testing.T) {
+	t.Helper()
+	if !kernel.CPUIDFaults() {
+		t.Skip("the CPU, or the kernel, cannot make cpuid fault: TestRunCPUID checks that cr warns of it")
+	}
+}
+
+const toldLess = "--cpu=x86-64-v2"
+
+// TestRunCPUID: a program that asks the CPU is told what it may see, whatever it
+// does about SIGSEGV, by threads, children and what it executes, and notices nothing
+// else.
+func TestRunCPUID(t *testing.T) {
+	for _, kind := range [][]string{{}, {"-static"}} {
+		program := asks(t, kind...)
+		cr, _ := programs(t)
+		free, said, w := run(t, program)
+		require.Equal(t, 9, w.ExitStatus(), "%s%s", free, said)
+
+		out, said, w := run(t, cr, "run", toldLess, "--cpuid=leave", program)
+		require.Equal(t, 9, w.ExitStatus())
+		require.Contains(t, said, "programs that ask the CPU itself (cpuid) see it")
+		require.Equal(t, free, out)
+		if !kernel.CPUIDFaults() {
+			t.Log("cpuid cannot be made to fault here: the warning alone is tested")
+			out, said, w = run(t, cr, "run", toldLess, program)
+			require.Equal(t, 9, w.ExitStatus())
+			require.Contains(t, said, "programs that ask the CPU itself (cpuid) see it")
+			require.Equal(t, free, out)
+			_, said, w = run(t, cr, "run", toldLess, "--cpuid=fault", program)
+			require.Equal(t, 125, w.ExitStatus())
+			require.Contains(t, said, "--cpuid=fault: ")
+			continue
+		}
+
+		told := regexp.MustCompile(`(?m)^(first|thread|child|once|blocked|unblocked|ignored|handler|both) \d$`)
+		out, said, w = run(t, cr, "run", toldLess, program)
+		require.Equal(t, 9, w.ExitStatus(), said)
+		require.Empty(t, said)
+		require.Equal(t, told.ReplaceAllString(free, "$1 0"), out)
+		require.NotContains(t, told.FindString(free), " 0", "the CPU has what is hidden")
+
+		out, said, w = run(t, cr, "run", toldLess, "sh", "-c", "exec sh -c '"+program+" once; :; exec "+program+" once'")
+		require.Equal(t, 5, w.ExitStatus(), said)
+		require.Equal(t, "once 0\nonce 0\n", out)
+		out, _, _ = run(t, cr, "run", "--cpu=-avx512f", program, "once")
+		require.Equal(t, "once 1\n", out, "one of two")
+		out, _, _ = run(t, cr, "run", "--cpu=all", program, "once")
+		require.Equal(t, "once 3\n", out, "all")
+	}
+}
+
+// TestRunCPUIDPrograms: programs of the system run.
+func TestRunCPUIDPrograms(t *testing.T) {
+	needFaults(t)
+	cr, _ := programs(t)
+	for _, argv := range [][]string{
+		{"openssl", "speed", "-seconds", "1", "-bytes", "64", "sha256"},
+		{"/usr/bin/python3", "-c", "import subprocess; assert subprocess.run(['true']).returncode == 0"},
+	} {
+		if _, err := exec.LookPath(argv[0]); err != nil {
+			t.Logf("%s is not there, and not tested", argv[0])
+			continue
+		}
+		_, said, w := run(t, cr, append([]string{"run", toldLess}, argv...)...)
+		require.Zero(t, w.ExitStatus(), said)
+	}
+	if _, err := exec.LookPath("openssl"); err == nil {
+		out, _, _ := run(t, cr, "run", toldLess, "openssl", "info", "-cpusettings")
+		require.Regexp(t, `OPENSSL_ia32cap=0x[0-9a-f]+:0x[0-9a-f]+`, out)
+		free, _, _ := run(t, "openssl", "info", "-cpusettings")
+		require.NotEqual(t, free, out)
+	}
+}
+
+// TestRunCPUIDAsBefore: programs start, end, signal and make the calls as they
+// do where nobody traces them.
+func TestRunCPUIDAsBefore(t *testing.T) {
+	needFaults(t)
+	t.Setenv(runCPU, "x86-64-v2")
+	for _, test := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"status", TestRunStatus},
+		{"inherits", TestRunInherits},
+		{"old owners", TestRunOldOwners},
+		{"errors", TestRunErrors},
+		{"says why", TestRunSaysWhy},
+		{"signals", TestRunPassesSignalsOn},
+		{"background", TestRunLeavesBackground},
+		{"front killed", TestRunFrontKilled},
+		{"execs", TestRunCPUExecs},
+		{"calls: self", TestCallsSelf},
+		{"calls: pipe", TestCallsPipe},
+		{"calls: other", TestCallsOther},
+		{"calls: errors", TestCallsErrors},
+		{"calls: authority", TestCallsAuthority},
+		{"calls: signals", TestCallsSignals},
+	} {
+		t.Run(test.name, test.test)
+	}
+}
+
+// TestRunCPUIDJob: ^Z stops the program, and fg lets it go on.
+func TestRunCPUIDJob(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	s := newScreen(t)
+	s.start("bash", "--norc", "-i")
+	s.write("PS1='$ '\n")
+	s.write(cr + " run " + toldLess + " " + program + " lines\n")
+	s.waitFor(`here 0`)
+	s.write("x\n")
+	s.waitFor(`here 0`)
+	s.write("\x1a")
+	s.waitFor(`Stopped`)
+	s.write("fg\n")
+	s.write("x\n")
+	s.waitFor(`here 0`)
+	s.write("\x04") // the end of its input
+	s.write("echo status $?\n")
+	s.waitFor(`status 6`)
+}
+
+// TestRunCPUIDTraced: the program cannot be traced by another, who is told so.
+func TestRunCPUIDTraced(t *testing.T) {
+	needFaults(t)
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("there is no strace")
+	}
+	cr, _ := programs(t)
+	_, said, w := run(t, cr, "run", toldLess, "strace", "-o", "/dev/null", "true")
+	require.NotZero(t, w.ExitStatus())
+	require.Contains(t, said, "Operation not permitted")
+	_, said, w = run(t, cr, "run", "-q", toldLess, "--cpuid=leave", "strace", "-o", "/dev/null", "true")
+	require.Zero(t, w.ExitStatus(), said)
+}

@@ -144,6 +144,10 @@ type Process struct {
 
 	// That the leaders of its process group and session have ended.
 	GroupEnded, SessionEnded bool
+
+	// Told is the CPU features that cpuid tells it of, if the kernel side answers
+	// its cpuid instructions, which fault; 0: the CPU does.
+	Told regset.Mask
 }
 
 func (*Process) tag() Tag { return TagProcess }
@@ -192,6 +196,7 @@ func (p *Process) fields(c *coder) {
 	c.flag(&p.ELFv1)
 	c.flag(&p.GroupEnded)
 	c.flag(&p.SessionEnded)
+	c.u64((*uint64)(&p.Told))
 }
 
 // Limit is a resource limit; ^0 is RLIM_INFINITY.

@@ -317,6 +317,9 @@ func (s *saver) parts(p *process) error {
 		SID:  last(p.status.nssid),
 		Comm: p.status.name,
 	}
+	if cpu := keptCPU(p.pid); cpu != nil {
+		r.Told = cpu.Allowed
+	}
 	s.img.Processes = append(s.img.Processes, r)
 	if err := leadersEnded(p, r); err != nil {
 		return err

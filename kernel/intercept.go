@@ -377,5 +377,5 @@ func (s *Intercept) restart(n *notification, c *caller) (answered bool, err erro
 		return false, err
 	}
 	defer f.close()
-	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n, as: f.as})
+	return RestartInto(c.tid, f, RestartOptions{ID: id, call: n, as: f.as, Warn: s.log})
 }

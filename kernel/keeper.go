@@ -29,6 +29,7 @@ type keeper struct {
 	mu      sync.Mutex
 	changed *sync.Cond // a queue is longer, or a task has gone
 	tasks   map[int]*keptTask
+	watched map[int]chan unix.WaitStatus // of children of this program, which cannot wait for them
 }
 
 // keptTask is a task that the keeper traces.
@@ -66,7 +67,8 @@ func KeepTasks(log func(error)) {
 	if log == nil {
 		log = func(error) {}
 	}
-	k := &keeper{calls: make(chan func()), stops: make(chan os.Signal, 1), log: log, tasks: make(map[int]*keptTask)}
+	k := &keeper{calls: make(chan func()), stops: make(chan os.Signal, 1), log: log, tasks: make(map[int]*keptTask),
+		watched: make(map[int]chan unix.WaitStatus)}
 	k.changed = sync.NewCond(&k.mu)
 	loudStops()
 	signal.Notify(k.stops, unix.SIGCHLD)
@@ -254,11 +256,16 @@ func (k *keeper) adopt(tid int, cpu *convert.CPU) (err error) {
 // keepFor makes tasks that this program holds ones that are served when they
 // have been given back, and so what they make.
 func (k *keeper) keepFor(tid int, cpu *convert.CPU) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if t := k.find(tid); t != nil {
-		t.cpu = cpu
-	}
+	k.do(func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if t := k.find(tid); t != nil {
+			t.cpu = cpu
+			if t.segv == nil {
+				t.segv = new(image.Action)
+			}
+		}
+	})
 }
 
 // keptCPU is what cpuid tells a task; nil if it is the CPU itself that does.
@@ -344,6 +351,9 @@ func (k *keeper) event(tid int, ws unix.WaitStatus) {
 		k.mu.Unlock()
 		return
 	}
+	if stopEvent(ws) == eventStop && ws.StopSignal() != unix.SIGTRAP {
+		k.tellStop(tid, ws)
+	}
 	k.mu.Unlock()
 	switch sig := ws.StopSignal(); {
 	case stopEvent(ws) == eventStop && sig != unix.SIGTRAP:
@@ -402,10 +412,37 @@ func (k *keeper) process(tid int, t *keptTask) int {
 	return t.pid
 }
 
+// watch gives the stops for job control, and then the end, of a process that is a
+// child of this program: who traces one gets what its parent would get.
+func (k *keeper) watch(pid int) <-chan unix.WaitStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	const stops = 16 // more than that at a time are as good as one
+	c := make(chan unix.WaitStatus, stops)
+	k.watched[pid] = c
+	return c
+}
+
+// tellStop tells of the stop of a process that is watched. k.mu is held.
+func (k *keeper) tellStop(pid int, ws unix.WaitStatus) {
+	select {
+	case k.watched[pid] <- ws & 0xffff:
+	default:
+	}
+}
+
+// tellEnd tells of its end. k.mu is held.
+func (k *keeper) tellEnd(pid int, ws unix.WaitStatus) {
+	if c := k.watched[pid]; c != nil {
+		go func() { c <- ws }()
+	}
+}
+
 // ended takes note of the end of a task.
 func (k *keeper) ended(tid int, ws unix.WaitStatus) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.tellEnd(tid, ws)
 	t := k.find(tid)
 	switch {
 	case t == nil:

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"cr/convert"
 )
 
 // PIDs says which pids restarted processes get.
@@ -35,6 +37,10 @@ type LaunchOptions struct {
 	// were, in a time namespace. It takes NamespacePIDs.
 	KeepClocks bool
 
+	// Creator is that of images that the processes make by calls which are carried
+	// out here: see Listener of Restarted.
+	Creator string
+
 	// ControlGroups moves each process to the control groups that it was in.
 	ControlGroups bool
 
@@ -51,7 +57,7 @@ type LaunchOptions struct {
 type Restarted struct {
 	PID      int // of the root process, as this program sees it
 	Tasks    int // threads of all processes
-	Listener int // seccomp listener whose calls this program shall serve; -1 if there is none
+	Listener int // seccomp listener whose calls this program shall serve; -1 if there is none, or it does
 
 	// Foreground is the process group that was in the foreground of the
 	// terminal, as this program sees it; 0 if there was none.
@@ -59,8 +65,9 @@ type Restarted struct {
 
 	Init int // pid of the init of the pid namespace, with which all of them end; 0 if there is none
 
-	report *os.File // where init tells of processes that have ended
-	root   uint32   // pid of the root process in the namespace
+	ends   <-chan unix.WaitStatus // of the root process, if that is a task of the keeper's; nil
+	report *os.File               // where init tells of processes that have ended
+	root   uint32                 // pid of the root process in the namespace
 	order  binary.ByteOrder
 }
 
@@ -75,6 +82,9 @@ func Restart(r io.Reader, o LaunchOptions) (*Restarted, error) {
 		return nil, err
 	}
 	rs.ownProcess = true
+	if err := rs.planCPUID(); err != nil {
+		return nil, err
+	}
 	l := &launcher{rs: rs, options: o, made: &Restarted{Listener: -1, root: rs.img.Header.Root}}
 	if err := l.launch(); err != nil {
 		l.abandon()
@@ -148,6 +158,9 @@ func (l *launcher) launch() error {
 		if err := l.options.Ready(l.made); err != nil {
 			return err
 		}
+	}
+	if l.made.report == nil && keptCPU(p.pid) != nil {
+		l.made.ends = theKeeper.watch(p.pid)
 	}
 	if err := l.rs.tree.thaw(); err != nil {
 		return err
@@ -343,7 +356,11 @@ func (p *process) outlive() error {
 // giveCalls makes a process install the filter that gives it and its
 // descendants the calls, and takes the listener, unless it has them already.
 func (l *launcher) giveCalls(p *process) error {
-	program, err := callsProgram(hostCalls)
+	calls := hostCalls
+	if l.rs.tells {
+		calls = FaultCalls()
+	}
+	program, err := callsProgram(calls)
 	if err != nil {
 		return err
 	}
@@ -391,8 +408,24 @@ func (l *launcher) takeListener(p *process, fd int) error {
 	if l.made.Listener, err = pidfdGetfd(pidfd, fd); err != nil {
 		return err
 	}
-	_, err = p.leader().call(sysClose, uint64(fd))
-	return err
+	if _, err := p.leader().call(sysClose, uint64(fd)); err != nil || !l.rs.tells {
+		return err
+	}
+	return l.serve()
+}
+
+// serve carries out the calls of the new processes, which make one, to set what
+// SIGSEGV does, while they are made.
+func (l *launcher) serve() error {
+	side, err := NewIntercept(l.made.Listener)
+	if err != nil {
+		return err
+	}
+	l.made.Listener = -1
+	side.Log, side.Creator, side.Fault = l.options.Warn, l.options.Creator, true
+	side.CPU = &convert.CPU{Allowed: l.rs.img.Process(l.rs.img.Header.Root).Told}
+	go func() { side.log(side.Serve()) }()
+	return nil
 }
 
 // abandon ends what was started.
@@ -427,6 +460,9 @@ func (m *Restarted) Wait() (unix.WaitStatus, error) {
 // WaitStop waits for the root process to end or to stop, and gives its wait
 // status.
 func (m *Restarted) WaitStop() (unix.WaitStatus, error) {
+	if m.ends != nil {
+		return <-m.ends, nil
+	}
 	if m.report == nil {
 		var ws unix.WaitStatus
 		for {

@@ -32,7 +32,7 @@ type RestartOptions struct {
 	Progress func(done, total uint64)
 
 	// Warn is called, before anything else is done, for each reason why programs
-	// may fail later (convert.Warnings).
+	// may fail later (convert.Warnings), and for what they see from now on.
 	Warn func(reason error)
 }
 
@@ -89,6 +89,7 @@ type restarter struct {
 	otherUsers bool              // or in another one than this program
 	backs      []func() error    // what puts back what is changed for now
 	room       memoryRoom        // in the control groups of the processes
+	tells      bool              // the keeper of this program answers cpuid for some of them
 	fileRestarter
 }
 
@@ -137,6 +138,9 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	}
 	s, err := readStatus(tid)
 	if err != nil {
+		return false, err
+	}
+	if err := rs.planCPUID(); err != nil {
 		return false, err
 	}
 	if rs.tree, err = freeze(s.tgid, false); err != nil {

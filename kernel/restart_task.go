@@ -315,6 +315,9 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := rs.commitOwnSettings(t, rec, false); err != nil {
 		return err
 	}
+	if err := rs.commitCPUID(r, t); err != nil {
+		return err
+	}
 	if err := rs.commitCreds(r, t, rec); err != nil {
 		return err
 	}

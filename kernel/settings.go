@@ -121,7 +121,7 @@ func (s *saver) ownSettings(p *process, t *task, r *image.Task) error {
 		set := &settings[i]
 		switch {
 		case set.mm && t != p.leader(), set.call().number(t.abi) < 0, set.flags != 0 && st.num(9)&set.flags == 0,
-			set.known != nil && !choosable(set.which):
+			set.known != nil && !choosable(set.which), set.option == archSetCPUID && keptCPU(t.tid) != nil:
 			continue
 		}
 		value, err := t.call(set.call(), set.getArgs(p.scratch)...)
@@ -177,6 +177,10 @@ func (rs *restarter) trySettings() error {
 			}
 			if set == nil {
 				return fmt.Errorf("%w: setting %d of task %d", image.ErrInvalid, v.Option, rec.TID)
+			}
+			if v.Option == archSetCPUID && v.Value == 0 && !CPUIDFaults() {
+				return &RefusedError{PID: int(rec.TID), Kind: "task", Errno: unix.EOPNOTSUPP,
+					Reason: "cpuid faults in it, which the CPU, or the kernel, does not have here"}
 			}
 			if set.takes != 0 && !rs.mayUse(set.takes) {
 				if err := rs.lacks(rec, "it had set its "+set.name); err != nil {

@@ -137,6 +137,7 @@ func (r *restarting) inherit(but ...int) error {
 func (r *restarting) launch(in io.Reader, ready func(*kernel.Restarted) error) (*kernel.Restarted, error) {
 	r.options.Progress = progress("restored")
 	r.options.Warn = func(w error) { fmt.Fprintln(os.Stderr, "cr restart: warning:", w) }
+	r.options.Creator = "cr " + version
 	if r.name != "" {
 		var err error
 		if r.entry, err = claim(r.name); err != nil {

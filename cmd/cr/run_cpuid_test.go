@@ -1,13 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -181,4 +185,133 @@ func TestRunCPUIDTraced(t *testing.T) {
 	require.Contains(t, said, "Operation not permitted")
 	_, said, w = run(t, cr, "run", "-q", toldLess, "--cpuid=leave", "strace", "-o", "/dev/null", "true")
 	require.Zero(t, w.ExitStatus(), said)
+}
+
+// talk starts a program with further descriptors that answers each line with one.
+func talk(t *testing.T, files []*os.File, argv ...string) *running {
+	t.Helper()
+	return launch(t, func(c *exec.Cmd) { c.ExtraFiles = files }, argv...)
+}
+
+// expect makes sure of its next line.
+func expect(r *running, line string) {
+	r.t.Helper()
+	require.Equal(r.t, line, r.line(), r.said)
+}
+
+// endInput ends its input, by which it ends.
+func endInput(r *running) {
+	r.t.Helper()
+	require.NoError(r.t, r.in.Close())
+	require.Equal(r.t, 6, r.end().ExitStatus(), r.said)
+}
+
+// child is the pid of the descendant of a process that executes a program.
+func child(t *testing.T, pid int, program string) int {
+	t.Helper()
+	for list := []int{pid}; len(list) > 0; {
+		p := list[0]
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p)); err == nil && exe == program {
+			return p
+		}
+		list = append(list[1:], childrenOf(t, p)...)
+	}
+	t.Fatalf("none of the descendants of %d is %s", pid, program)
+	return 0
+}
+
+// TestRunCPUIDRestart: a program that is restarted is told no more than it was.
+func TestRunCPUIDRestart(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	k := talk(t, []*os.File{f}, cr, "run", toldLess, program, "lines")
+	expect(k, "here 0")
+	k.say("save")
+	expect(k, "saved here 0")
+	endInput(k)
+
+	for _, pids := range []string{"namespace", "new"} {
+		k = talk(t, nil, cr, "restart", "--pids="+pids, path)
+		expect(k, "restarted here 0")
+		k.say("x")
+		expect(k, "here 0")
+		k.say("exec")
+		expect(k, "here 0")
+		endInput(k)
+	}
+
+	// By the call, in a program that is told of more.
+	in, err := os.Open(path)
+	require.NoError(t, err)
+	defer in.Close()
+	k = talk(t, []*os.File{f, in}, cr, "run", "--cpu=-avx512f", program, "lines")
+	expect(k, "here 1")
+	k.say("back")
+	expect(k, "restarted here 0")
+	k.say("exec")
+	expect(k, "here 0")
+	endInput(k)
+
+	// By the call, where nobody could answer.
+	in, err = os.Open(path)
+	require.NoError(t, err)
+	defer in.Close()
+	k = talk(t, []*os.File{f, in}, cr, "run", program, "lines")
+	expect(k, "here 3")
+	k.say("back")
+	expect(k, "not back here 3")
+	endInput(k)
+	require.Contains(t, k.said.String(), "somebody has to answer its cpuid instructions")
+
+	// One that was told all has learnt that, but is told no more than the one that
+	// it is restarted in.
+	all, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	require.NoError(t, err)
+	defer all.Close()
+	k = talk(t, []*os.File{all}, cr, "run", program, "lines")
+	expect(k, "here 3")
+	k.say("save")
+	expect(k, "saved here 3")
+	endInput(k)
+	_, err = all.Seek(0, io.SeekStart)
+	require.NoError(t, err)
+	k = talk(t, []*os.File{f, all}, cr, "run", toldLess, program, "lines")
+	expect(k, "here 0")
+	k.say("back")
+	expect(k, "restarted here 3")
+	k.say("exec")
+	expect(k, "here 0")
+	endInput(k)
+}
+
+// TestRestartCPUIDStops: ^Z and the status of a restarted program whose parent is
+// the one that traces it.
+func TestRestartCPUIDStops(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	k := talk(t, []*os.File{f}, cr, "run", toldLess, program, "lines")
+	expect(k, "here 0")
+	k.say("save")
+	expect(k, "saved here 0")
+	endInput(k)
+	k = talk(t, nil, cr, "restart", "--pids=new", path)
+	expect(k, "restarted here 0")
+	pid := child(t, k.cmd.Process.Pid, program)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	require.Eventually(t, func() bool { return state(t, pid) == "T" || state(t, pid) == "t" }, limit, 10*time.Millisecond)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+	k.say("x")
+	expect(k, "here 0")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	require.Equal(t, syscall.SIGTERM, k.end().Signal())
 }

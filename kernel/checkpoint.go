@@ -62,6 +62,12 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 	if st.kernelThread() {
 		return 0, fmt.Errorf("pid %d is a kernel thread: %w", pid, unix.EPERM)
 	}
+	if s, err := readStatus(pid); err == nil && s.tracer != 0 {
+		if conn := connectKeeper(s.tracer); conn >= 0 {
+			defer unix.Close(conn)
+			return checkpointByKeeper(conn, pid, w, o)
+		}
+	}
 	if _, err := Features(); err != nil { // takes a while, which the tasks need not stand still for
 		return 0, err
 	}

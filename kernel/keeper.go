@@ -54,22 +54,21 @@ const (
 // keptOptions are the options of ptrace for tasks that are served.
 const keptOptions = freezeOptions | optTraceExec
 
-// keeperName is what the process that has a keeper calls itself.
-const keeperName = "cr"
-
 // theKeeper is nil in a program that traces tasks only now and then.
 var theKeeper *keeper
 
 // KeepTasks lets this program trace tasks for good, by a thread of its own through
 // which all that it does with traced tasks goes from then on. It is for the start
-// of a program. Failures that are no caller's are told to log.
+// of a program. Failures that are no caller's are told to log; nil is fine.
 func KeepTasks(log func(error)) {
-	if log == nil {
-		log = func(error) {}
-	}
-	k := &keeper{calls: make(chan func()), stops: make(chan os.Signal, 1), log: log, tasks: make(map[int]*keptTask),
+	k := &keeper{calls: make(chan func()), stops: make(chan os.Signal, 1), tasks: make(map[int]*keptTask),
 		watched: make(map[int]chan unix.WaitStatus)}
 	k.changed = sync.NewCond(&k.mu)
+	k.log = func(err error) {
+		if err != nil && log != nil {
+			log(err)
+		}
+	}
 	loudStops()
 	signal.Notify(k.stops, unix.SIGCHLD)
 	started := make(chan struct{})
@@ -88,6 +87,9 @@ func KeepTasks(log func(error)) {
 	}()
 	<-started
 	theKeeper = k
+	if err := k.listen(); err != nil {
+		k.log(err)
+	}
 }
 
 // keeperElsewhere is the keeper, for threads that are not it.

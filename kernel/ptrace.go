@@ -128,10 +128,12 @@ func seizeError(tid int, err error) error {
 // that.
 func tracedAlready(tid, tracer int) error {
 	hint := "detach the debugger or strace"
+	if conn := connectKeeper(tracer); conn >= 0 {
+		unix.Close(conn)
+		hint = "it runs under cr run --cpu, which answers its cpuid instructions: start it with --cpuid=leave"
+	}
 	if s, err := readStatus(tracer); err == nil {
-		if tracer = s.tgid; s.name == keeperName {
-			hint = "it runs under cr run --cpu, which answers its cpuid instructions: start it with --cpuid=leave to trace it"
-		}
+		tracer = s.tgid
 	}
 	return &RefusedError{PID: tid, Kind: "task", Errno: unix.EBUSY,
 		Reason: fmt.Sprintf("it is traced already, by pid %d", tracer), Hint: hint}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -314,4 +315,99 @@ func TestRestartCPUIDStops(t *testing.T) {
 	expect(k, "here 0")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 	require.Equal(t, syscall.SIGTERM, k.end().Signal())
+}
+
+// TestRunCPUIDCheckpoint: a program is checkpointed from outside, by the cr that
+// answers its cpuid, and runs on, or ends, or stays stopped; what fails does not hurt
+// it.
+func TestRunCPUIDCheckpoint(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	path := filepath.Join(t.TempDir(), "image")
+	k := talk(t, nil, cr, "run", toldLess, "sh", "-c", program+" lines; exit $?")
+	expect(k, "here 0")
+	pid := child(t, k.cmd.Process.Pid, program)
+	checkpoint := func(status int, args ...string) (said string) {
+		t.Helper()
+		_, said, w := run(t, cr, append(append([]string{"checkpoint"}, args...), strconv.Itoa(pid))...)
+		require.Equal(t, status, w.ExitStatus(), said)
+		return said
+	}
+	again := func() {
+		t.Helper()
+		k.say("x")
+		expect(k, "here 0")
+	}
+	for i := 0; i < 3; i++ {
+		require.Empty(t, checkpoint(0, "-o", path))
+		again()
+	}
+	out, said, w := run(t, cr, "checkpoint", strconv.Itoa(pid))
+	require.Zero(t, w.ExitStatus(), said)
+	require.NotEmpty(t, out)
+	again()
+	// The file, the directory.
+	require.Contains(t, checkpoint(125, "-o", "/dev/full"), "no space left on device")
+	again()
+	require.Contains(t, checkpoint(125, "-o", filepath.Join(path, "nowhere")), "not a directory")
+	again()
+	// By somebody inside, and who may not.
+	_, said, w = run(t, cr, "run", toldLess, cr, "checkpoint", "-o", path+"2", strconv.Itoa(pid))
+	require.Zero(t, w.ExitStatus(), said)
+	again()
+	_, said, w = run(t, cr, "run", "-q", toldLess, "sh", "-c", cr+" checkpoint -o "+path+"3 $$; exit $?")
+	require.Equal(t, 125, w.ExitStatus())
+	require.Contains(t, said, "is the one that saves it")
+	if os.Getuid() == 0 {
+		open(t, path)
+		_, said, w = run(t, "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", cr, "checkpoint", strconv.Itoa(pid))
+		require.Equal(t, 125, w.ExitStatus())
+		require.Contains(t, said, fmt.Sprintf("may not checkpoint pid %d: ", pid))
+	}
+	again()
+
+	checkpoint(0, "--stop", "-o", path)
+	require.Eventually(t, func() bool { return state(t, pid) == "t" }, limit, 10*time.Millisecond)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+	again()
+	checkpoint(0, "--kill", "-o", path)
+	require.Equal(t, 128+9, k.end().ExitStatus())
+
+	k = talk(t, nil, cr, "restart", path)
+	k.say("x")
+	expect(k, "here 0")
+	// The one that was restarted, too.
+	pid = child(t, k.cmd.Process.Pid, program)
+	checkpoint(0, "-o", path)
+	again()
+	endInput(k)
+}
+
+// TestRunCPUIDFriends: the kernel side of a user's program checkpoints it for
+// that user and for root.
+func TestRunCPUIDFriends(t *testing.T) {
+	needFaults(t)
+	if os.Getuid() != 0 {
+		t.Skip("only root can make processes of several users")
+	}
+	program := asks(t)
+	cr, _ := programs(t)
+	open(t, program)
+	user := []string{"setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"}
+	k := talk(t, nil, append(user, cr, "run", toldLess, program, "lines")...)
+	expect(k, "here 0")
+	pid := child(t, k.cmd.Process.Pid, program)
+	for _, argv := range [][]string{{}, user} {
+		argv = append(append([]string(nil), argv...), cr, "checkpoint", strconv.Itoa(pid))
+		out, said, w := run(t, argv[0], argv[1:]...)
+		require.Zero(t, w.ExitStatus(), said)
+		require.NotEmpty(t, out)
+		k.say("x")
+		expect(k, "here 0")
+	}
+	_, said, w := run(t, "setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", cr, "checkpoint", strconv.Itoa(pid))
+	require.Equal(t, 125, w.ExitStatus())
+	require.Contains(t, said, "its kernel side is another user's")
+	endInput(k)
 }

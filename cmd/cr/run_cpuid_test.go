@@ -100,6 +100,50 @@ func TestRunCPUID(t *testing.T) {
 	}
 }
 
+// TestRunCPUID32: 32-bit programs are told no more.
+func TestRunCPUID32(t *testing.T) {
+	needFaults(t)
+	asks(t) // there is gcc
+	cr, _ := programs(t)
+	program := filepath.Join(t.TempDir(), "cpuid32")
+	out, err := exec.Command("gcc", "-m32", "-nostdlib", "-static", "-o", program, "testdata/cpuid32.S").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	_, _, w := run(t, program)
+	if w.Signaled() {
+		t.Skip("the kernel runs no 32-bit programs")
+	}
+	require.Equal(t, 2, w.ExitStatus(), "the CPU has AVX2")
+	_, said, w := run(t, cr, "run", toldLess, program)
+	require.Equal(t, 1, w.ExitStatus(), said)
+	_, said, w = run(t, cr, "run", "--cpu=all", program)
+	require.Equal(t, 2, w.ExitStatus(), said)
+}
+
+// TestRunCPUIDKilled: without the kernel side programs run on, and are killed by the
+// next cpuid rather than told what they must not see.
+func TestRunCPUIDKilled(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	k := talk(t, nil, cr, "run", toldLess, "sh", "-c", program+" lines; exit $?")
+	expect(k, "here 0")
+	k.say("default")
+	expect(k, "here 0")
+	pid := child(t, k.cmd.Process.Pid, program)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it has ended, if all is well
+	side := childrenOf(t, k.cmd.Process.Pid)
+	require.Len(t, side, 1)
+	require.NoError(t, syscall.Kill(side[0], syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		return err == nil && strings.Contains(string(b), "TracerPid:\t0\n")
+	}, limit, 10*time.Millisecond)
+	k.say("wait")
+	expect(k, "waits")
+	k.say("x")
+	require.Equal(t, 128+int(syscall.SIGSEGV), k.end().ExitStatus())
+}
+
 // TestRunCPUIDPrograms: programs of the system run.
 func TestRunCPUIDPrograms(t *testing.T) {
 	needFaults(t)

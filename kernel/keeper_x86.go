@@ -58,7 +58,7 @@ func (k *keeper) answer(tid int, kept *keptTask) bool {
 	if !ok {
 		return false
 	}
-	x86.SetAnswer(regs, x86.Answer(kept.cpu.Allowed, cpuid.Ask(fn, sub)))
+	x86.SetAnswer(regs, x86.Answer(kept.cpu.Allowed, ask(tid, fn, sub)))
 	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
 		return false
 	}
@@ -67,6 +67,28 @@ func (k *keeper) answer(tid int, kept *keptTask) bool {
 	}
 	return true
 }
+
+// ask executes cpuid, on the processor that a task was on if that makes a
+// difference.
+func ask(tid int, fn, sub uint32) x86.Leaf {
+	if !x86.TellsProcessor(fn) {
+		return cpuid.Ask(fn, sub)
+	}
+	var all, one unix.CPUSet
+	s, err := readStat(tid)
+	if err != nil || unix.SchedGetaffinity(0, &all) != nil {
+		return cpuid.Ask(fn, sub)
+	}
+	one.Set(int(s.num(statProcessor)))
+	if unix.SchedSetaffinity(0, &one) == nil { // it may be one that is kept from this program
+		defer unix.SchedSetaffinity(0, &all)
+	}
+	return cpuid.Ask(fn, sub)
+}
+
+// statProcessor is the field of /proc/PID/stat with the processor that a task was
+// on last.
+const statProcessor = 39
 
 // peek reads a byte of a stopped task, executable memory that cannot be read
 // too.

@@ -78,6 +78,16 @@ func subleaf(l Leaf) uint32 {
 
 func (l *Leaf) at(r output) *uint32 { return [...]*uint32{&l.EAX, &l.EBX, &l.ECX, &l.EDX}[r] }
 
+// TellsProcessor reports whether a leaf differs between the processors of a
+// machine: it has the number of the one, or what kind of core it is.
+func TellsProcessor(fn uint32) bool {
+	switch fn {
+	case hwcapLeaf, 0xb, 0x1a, 0x1f, extended + 0x1e:
+		return true
+	}
+	return false
+}
+
 // CPUID is the instruction.
 var CPUID = []byte{0x0f, 0xa2}
 

@@ -4,6 +4,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -103,6 +104,24 @@ int main(int argc, char **argv)
 	pid_t pid;
 	int status, i;
 
+	if (argc > 1 && !strcmp(argv[1], "where")) { // the numbers of all processors
+		cpu_set_t all, one;
+		unsigned a, b, c, d;
+
+		sched_getaffinity(0, sizeof(all), &all);
+		for (i = 0; i < CPU_SETSIZE; i++) {
+			if (!CPU_ISSET(i, &all))
+				continue;
+			CPU_ZERO(&one);
+			CPU_SET(i, &one);
+			sched_setaffinity(0, sizeof(one), &one);
+			__cpuid_count(1, 0, a, b, c, d);
+			printf("%d %u", i, b >> 24);
+			__cpuid_count(0xb, 0, a, b, c, d);
+			printf(" %u\n", d);
+		}
+		return 0;
+	}
 	if (argc > 1 && !strcmp(argv[1], "once")) {
 		say("once");
 		return 5;

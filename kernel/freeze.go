@@ -91,6 +91,9 @@ func (t *tree) freeze(root int, descendants bool) error {
 		for len(fresh) > 0 {
 			next := fresh[0]
 			fresh = fresh[1:]
+			if t.tasks[next.tid] != next {
+				continue // it has been let go
+			}
 			born, err := t.awaitStop(next)
 			if errors.Is(err, errGone) {
 				delete(t.tasks, next.tid)

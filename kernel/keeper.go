@@ -40,6 +40,7 @@ type keptTask struct {
 	gone   bool              // the last in the queue is how it ended
 	pid    int               // of its process; 0 if nobody has asked yet
 	segv   *image.Action     // of a process, for SIGSEGV; nil: not known
+	waits  int               // the tid of who waits for it to execute a program or to end, since vfork; 0
 }
 
 // holder says for whom the stops of a task are.
@@ -284,14 +285,14 @@ func keptCPU(tid int) *convert.CPU {
 }
 
 // wait waits for the next stop, or the end, of a task that is held. It fails with
-// ECHILD for one that is not traced.
+// ECHILD for one that is not.
 func (k *keeper) wait(tid int, nohang bool) (ws unix.WaitStatus, stopped bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for {
 		t := k.tasks[tid]
 		switch {
-		case t == nil:
+		case t == nil, t.holder == served:
 			return 0, false, unix.ECHILD
 		case len(t.queue) > 0:
 			ws, t.queue = t.queue[0], t.queue[1:]
@@ -336,7 +337,7 @@ func (k *keeper) event(tid int, ws unix.WaitStatus) {
 	k.mu.Unlock()
 	switch stopEvent(ws) {
 	case unix.PTRACE_EVENT_FORK, unix.PTRACE_EVENT_VFORK, unix.PTRACE_EVENT_CLONE:
-		k.born(tid, t)
+		k.born(tid, t, stopEvent(ws) == unix.PTRACE_EVENT_VFORK)
 	case unix.PTRACE_EVENT_EXEC:
 		k.renamed(tid)
 		k.begin(tid, t)
@@ -385,7 +386,7 @@ func message(tid int) int {
 }
 
 // born takes note of a task that another has made: it is served if that one is.
-func (k *keeper) born(tid int, parent *keptTask) {
+func (k *keeper) born(tid int, parent *keptTask, vfork bool) {
 	tgid, child := k.process(tid, parent), message(tid)
 	k.mu.Lock()
 	t := k.find(child)
@@ -394,6 +395,9 @@ func (k *keeper) born(tid int, parent *keptTask) {
 		k.tasks[child] = t
 	}
 	t.cpu = parent.cpu
+	if vfork {
+		t.waits = tid
+	}
 	if p := k.tasks[tgid]; p != nil {
 		t.segv = p.segv
 	}
@@ -452,8 +456,19 @@ func (k *keeper) ended(tid int, ws unix.WaitStatus) {
 		delete(k.tasks, tid)
 	default:
 		t.gone, t.queue = true, append(t.queue, ws)
-		k.changed.Broadcast()
 	}
+	k.changed.Broadcast()
+}
+
+// inVfork gives the tid of who waits for a task, since it has called vfork; 0 if
+// nobody does.
+func (k *keeper) inVfork(tid int) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t := k.find(tid); t != nil {
+		return t.waits
+	}
+	return 0
 }
 
 // renamed takes note of a thread that leads its process by execve now: it has the
@@ -487,6 +502,7 @@ func (k *keeper) renamed(leader int) {
 func (k *keeper) begin(tid int, kept *keptTask) {
 	k.mu.Lock()
 	cpu := kept.cpu
+	kept.waits = 0
 	k.mu.Unlock()
 	if cpu == nil {
 		k.resume(tid, unix.PTRACE_CONT, 0)

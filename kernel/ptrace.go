@@ -151,6 +151,9 @@ func waitTask(tid int) (unix.WaitStatus, error) {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
+		if errors.Is(err, unix.ECHILD) && theKeeper != nil {
+			return 0, fmt.Errorf("pid %d: %w", tid, errGone) // before it was held
+		}
 		if err != nil {
 			return 0, fmt.Errorf("wait for pid %d: %w", tid, err)
 		}

@@ -70,21 +70,31 @@ func (t *tree) leftAlone(pids []int) (map[int]bool, error) {
 			if _, known := t.tasks[tid]; known {
 				continue
 			}
+			alone := func(tid int) {
+				if list == nil {
+					list = make(map[int]bool)
+				}
+				list[tid] = true
+			}
+			if k := theKeeper; k != nil {
+				// The parent need not have come to where it waits.
+				if parent := k.inVfork(tid); parent != 0 {
+					alone(parent)
+					alone(tid)
+				}
+			}
 			s, err := readStatus(tid)
 			if err != nil || s.state != 'D' || !inVfork(tid) {
 				continue
 			}
-			if list == nil {
-				list = make(map[int]bool)
-			}
-			list[tid] = true
+			alone(tid)
 			b, err := readFile(procPath(pid, "task/"+strconv.Itoa(tid)+"/children"))
 			if err != nil {
 				continue
 			}
 			for _, f := range strings.Fields(string(b)) {
 				if child, err := strconv.Atoi(f); err == nil {
-					list[child] = true
+					alone(child)
 				}
 			}
 		}
@@ -97,15 +107,13 @@ func (t *tree) leftAlone(pids []int) (map[int]bool, error) {
 func (t *tree) letVfork(parent *task, born []int) error {
 	parent.stopped = true
 	delete(t.tasks, parent.tid)
-	if err := parent.detach(); err != nil {
-		return err
-	}
 	for _, tid := range born {
+		delete(t.tasks, tid) // it may have been found before its parent has told of it
 		if err := letGo(tid); err != nil {
-			return err
+			return firstError(err, parent.detach())
 		}
 	}
-	return nil
+	return parent.detach()
 }
 
 // letGo detaches from a task that was traced from its first moment on.

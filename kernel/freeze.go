@@ -169,6 +169,10 @@ func (t *tree) seizeAll(pids []int, root int, alone map[int]bool) (fresh []*task
 			if errors.Is(err, unix.ESRCH) {
 				continue
 			}
+			if errors.Is(err, unix.EAGAIN) {
+				alone[tid] = true // it has called vfork since
+				continue
+			}
 			if err != nil {
 				return fresh, err
 			}

@@ -274,7 +274,11 @@ func (c *caller) mayCheckpoint(target int, descendants bool) error {
 		tids, err := threads(pid)
 		if err == nil {
 			for _, tid := range tids {
-				if err = mayTrace(c.tid, tid); err != nil {
+				err = mayTrace(c.tid, tid)
+				if errors.Is(err, unix.ESRCH) && tid != target {
+					err = nil // a thread that has gone meanwhile
+				}
+				if err != nil {
 					break
 				}
 			}

@@ -40,7 +40,10 @@ type keptTask struct {
 	gone   bool              // the last in the queue is how it ended
 	pid    int               // of its process; 0 if nobody has asked yet
 	segv   *image.Action     // of a process, for SIGSEGV; nil: not known
-	waits  int               // the tid of who waits for it to execute a program or to end, since vfork; 0
+
+	// Since vfork: the tid of who waits for it to execute a program or to end, and
+	// of whom it has last waited for; 0 if there is none.
+	parent, child int
 }
 
 // holder says for whom the stops of a task are.
@@ -136,13 +139,17 @@ func (k *keeper) find(tid int) *keptTask {
 }
 
 // take begins to trace a task for another thread, or lets that have the stops of
-// one which is traced already.
+// one which is traced already. It fails with EAGAIN for two tasks one of which waits
+// for the other and cannot be stopped, so neither must be.
 func (k *keeper) take(tid int, options uintptr) unix.Errno {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if t := k.find(tid); t != nil {
 		if t.holder == heldOut {
 			return unix.EPERM
+		}
+		if k.inVfork(tid, t) {
+			return unix.EAGAIN
 		}
 		t.holder = heldOut
 		return 0
@@ -396,7 +403,7 @@ func (k *keeper) born(tid int, parent *keptTask, vfork bool) {
 	}
 	t.cpu = parent.cpu
 	if vfork {
-		t.waits = tid
+		t.parent, parent.child = tid, child
 	}
 	if p := k.tasks[tgid]; p != nil {
 		t.segv = p.segv
@@ -460,15 +467,11 @@ func (k *keeper) ended(tid int, ws unix.WaitStatus) {
 	k.changed.Broadcast()
 }
 
-// inVfork gives the tid of who waits for a task, since it has called vfork; 0 if
-// nobody does.
-func (k *keeper) inVfork(tid int) int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if t := k.find(tid); t != nil {
-		return t.waits
-	}
-	return 0
+// inVfork reports whether a task waits for another, since it has called vfork, or
+// another for it. k.mu is held.
+func (k *keeper) inVfork(tid int, t *keptTask) bool {
+	child := k.find(t.child)
+	return t.parent != 0 || child != nil && child.parent == tid
 }
 
 // renamed takes note of a thread that leads its process by execve now: it has the
@@ -502,7 +505,7 @@ func (k *keeper) renamed(leader int) {
 func (k *keeper) begin(tid int, kept *keptTask) {
 	k.mu.Lock()
 	cpu := kept.cpu
-	kept.waits = 0
+	kept.parent = 0
 	k.mu.Unlock()
 	if cpu == nil {
 		k.resume(tid, unix.PTRACE_CONT, 0)

@@ -57,7 +57,7 @@ func narrowABI(abi regset.ABI) regset.ABI {
 // leftAlone lists those tasks of processes that wait for a child made by vfork,
 // and the processes that are their children.
 func (t *tree) leftAlone(pids []int) (map[int]bool, error) {
-	var list map[int]bool
+	list := make(map[int]bool)
 	for _, pid := range pids {
 		tids, err := threads(pid)
 		if errors.Is(err, unix.ESRCH) {
@@ -70,31 +70,18 @@ func (t *tree) leftAlone(pids []int) (map[int]bool, error) {
 			if _, known := t.tasks[tid]; known {
 				continue
 			}
-			alone := func(tid int) {
-				if list == nil {
-					list = make(map[int]bool)
-				}
-				list[tid] = true
-			}
-			if k := theKeeper; k != nil {
-				// The parent need not have come to where it waits.
-				if parent := k.inVfork(tid); parent != 0 {
-					alone(parent)
-					alone(tid)
-				}
-			}
 			s, err := readStatus(tid)
 			if err != nil || s.state != 'D' || !inVfork(tid) {
 				continue
 			}
-			alone(tid)
+			list[tid] = true
 			b, err := readFile(procPath(pid, "task/"+strconv.Itoa(tid)+"/children"))
 			if err != nil {
 				continue
 			}
 			for _, f := range strings.Fields(string(b)) {
 				if child, err := strconv.Atoi(f); err == nil {
-					alone(child)
+					list[child] = true
 				}
 			}
 		}

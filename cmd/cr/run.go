@@ -37,6 +37,8 @@ it. It exits with 125 if cr itself fails, 126 if the program cannot be executed,
 With --cpu or --cpu-like, the program and all that it starts are told of no more
 CPU features than those given, so that they do not choose code that other
 machines cannot run.
+On x86 they ask the CPU by cpuid, which the kernel side answers where the CPU can
+make it fault. The programs are traced for that, so no debugger can trace them.
 
 With --3gb, 32-bit programs can move between 32-bit and 64-bit kernels: under a
 64-bit one they lie where a 32-bit one has its programs. Those of powerpc are not

@@ -458,3 +458,23 @@ func TestRunCPUIDFriends(t *testing.T) {
 	require.Contains(t, said, "its kernel side is another user's")
 	endInput(k)
 }
+
+// TestRunCPUIDRacing: a tree that changes all the time is checkpointed, and none of
+// its tasks is told what it must not see.
+func TestRunCPUIDRacing(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	path := filepath.Join(t.TempDir(), "image")
+	k := talk(t, nil, cr, "run", toldLess, program, "storm")
+	expect(k, "storm")
+	pid := strconv.Itoa(child(t, k.cmd.Process.Pid, program))
+	for i := 0; i < 30; i++ {
+		_, said, w := run(t, cr, "checkpoint", "-o", path, pid)
+		require.Zero(t, w.ExitStatus(), said)
+		out, said, w := run(t, cr, "verify", "--strict", path)
+		require.Zero(t, w.ExitStatus(), "%s%s", out, said)
+	}
+	require.NoError(t, k.in.Close())
+	require.Zero(t, k.end().ExitStatus(), k.said)
+}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cr/image"
 	"cr/sys"
 )
 
@@ -172,7 +173,9 @@ func (r *saveRequest) whole() error {
 }
 
 // may makes sure that who asks may checkpoint a process: by the rules of ptrace, or
-// as root, of whom a keeper that is not may learn nothing.
+// as root, of whom a keeper that is not may learn nothing. Users may execute a
+// set-user-ID program after they have asked, which has a privilege that they do not: so
+// it is who they were when they asked that counts, and no privilege does.
 func (r *saveRequest) may(pid int, descendants bool) error {
 	peer, err := unix.GetsockoptUcred(r.conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
@@ -205,11 +208,38 @@ func (r *saveRequest) may(pid int, descendants bool) error {
 	if fds[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0 {
 		return fmt.Errorf("who asked for the checkpoint is gone: %w", unix.ECANCELED)
 	}
+	if peer.Uid != 0 {
+		if err := mayAs(peer, c, pids); err != nil {
+			return err
+		}
+	}
 	err = c.mayCheckpoint(pid, descendants)
 	if errors.Is(err, fs.ErrPermission) && !errors.As(err, new(*AccessError)) {
-		err = &AccessError{int(peer.Pid), pid, "its kernel side is another user's, and may not look at the one that asks"}
+		err = &AccessError{int(peer.Pid), pid, "its kernel side may not look at the one that asks"}
 	}
 	return err
+}
+
+// mayAs makes sure that who asked is the same user still, and that processes are that
+// user's and have no privilege.
+func mayAs(peer *unix.Ucred, c *caller, pids []int) error {
+	who := image.Creds{UID: peer.Uid, GID: peer.Gid}
+	if !sameIDs(&who, &c.status.creds, true) {
+		return &AccessError{int(peer.Pid), pids[0], "it has become another user since it asked"}
+	}
+	for _, pid := range pids {
+		s, err := readStatus(pid)
+		if errors.Is(err, unix.ESRCH) && pid != pids[0] {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !sameIDs(&who, &s.creds, true) || s.creds.Permitted != 0 {
+			return &AccessError{int(peer.Pid), pid, "it belongs to another user or group, or has a privilege"}
+		}
+	}
+	return nil
 }
 
 // checkedWriter asks whether it may before it writes for the first time.

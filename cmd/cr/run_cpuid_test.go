@@ -455,7 +455,7 @@ func TestRunCPUIDFriends(t *testing.T) {
 	}
 	_, said, w := run(t, "setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", cr, "checkpoint", strconv.Itoa(pid))
 	require.Equal(t, 125, w.ExitStatus())
-	require.Contains(t, said, "its kernel side is another user's")
+	require.Contains(t, said, "it belongs to another user or group")
 	endInput(k)
 }
 

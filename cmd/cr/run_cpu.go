@@ -25,8 +25,8 @@ type cpuOptions struct {
 func (o *cpuOptions) declare(flags *pflag.FlagSet) {
 	flags.StringVar(&o.list, "cpu", "", "tell programs of the CPU features in `LIST` only: names of features and of\n"+
 		"groups (power8, x86-64-v2, ...), or -NAME for all but that (cr features)")
-	flags.StringVar(&o.cpuid, "cpuid", cpuidAuto, "x86: `HOW` programs that ask the CPU itself are told so, too: \"fault\" (all of\n"+
-		"them are traced), \"leave\" (they see it all), or \"auto\" (fault, if the CPU can)")
+	flags.StringVar(&o.cpuid, "cpuid", cpuidAuto, "what programs see that ask the CPU itself (x86): `HOW` is \"fault\" (no more;\n"+
+		"all are traced), \"leave\" (all of it), or \"auto\" (fault, if the CPU can)")
 	flags.StringVar(&o.like, "cpu-like", "", "tell programs of what the machine that `FILE` describes has too (cr features --json)")
 }
 

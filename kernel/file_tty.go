@@ -106,7 +106,7 @@ func savePtyMaster(s *saver, d *openDescriptor) error {
 		*f.flag = v != 0
 	}
 	fds := []unix.PollFd{{Fd: int32(own)}}
-	if _, err := unix.Poll(fds, 0); err == nil && fds[0].Revents&unix.POLLHUP != 0 {
+	if err := pollNow(fds); err == nil && fds[0].Revents&unix.POLLHUP != 0 {
 		p.Closed = true
 	}
 	for _, f := range []struct {
@@ -343,4 +343,14 @@ func setTermios(fd int, p *image.Pty) error {
 	t.Iflag, t.Oflag, t.Cflag, t.Lflag, t.Line = p.Iflag, p.Oflag, p.Cflag, p.Lflag, p.Line
 	copy(t.Cc[:], p.CC)
 	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
+}
+
+// pollNow is poll(2) that does not wait. Signals do not get in between, SIGCHLD
+// above all, of which a program that traces tasks has many.
+func pollNow(fds []unix.PollFd) error {
+	for {
+		if _, err := unix.Poll(fds, 0); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }

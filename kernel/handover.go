@@ -202,7 +202,7 @@ func (r *saveRequest) may(pid int, descendants bool) error {
 	defer c.close()
 	// If it is there still, its pid has not passed to another.
 	fds := []unix.PollFd{{Fd: int32(r.conn), Events: unix.POLLRDHUP}}
-	if _, err := unix.Poll(fds, 0); err != nil {
+	if err := pollNow(fds); err != nil {
 		return err
 	}
 	if fds[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0 {

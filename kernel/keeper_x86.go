@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"errors"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,10 @@ func (k *keeper) answer(tid int, kept *keptTask) bool {
 	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
 		return false
 	}
-	if err := k.restoreSEGV(t, kept); err != nil {
+	switch err := k.restoreSEGV(t, kept); {
+	case errors.Is(err, errGone):
+		k.ended(tid, 0)
+	case err != nil && !errors.Is(err, unix.ESRCH):
 		k.log(err)
 	}
 	return true

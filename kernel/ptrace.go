@@ -115,6 +115,8 @@ func seize(tid int, options uintptr) error {
 func seizeError(tid int, err error) error {
 	s, e := readStatus(tid)
 	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("pid %d: %w: %v", tid, err, errVfork) // keeper.take
 	case errors.Is(e, unix.ESRCH) || e == nil && (s.state == 'Z' || s.state == 'X'):
 		// One that is about to exit gives EPERM.
 		return fmt.Errorf("pid %d has exited: %w", tid, unix.ESRCH)

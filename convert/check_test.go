@@ -10,6 +10,7 @@ import (
 	"cr/image"
 	"cr/image/imagetest"
 	"cr/regset"
+	"cr/x86"
 )
 
 // moves are images and machines that they are taken to.
@@ -95,6 +96,18 @@ func TestCheckWarnsOfXSAVE(t *testing.T) {
 	leader.State.Put(regset.X86_XSTATE, xstate(0xe7, 3).Data)
 	require.Empty(t, convert.Check(nehalem, img))
 	require.ErrorContains(t, convert.Warnings(nehalem, img), "pid 100: was told of avx, avx512f, which the machine lacks")
+}
+
+// TestCheckWarnsOfTold: what cr run --cpu lets cpuid tell is known exactly.
+func TestCheckWarnsOfTold(t *testing.T) {
+	img := made(server, regset.X86_64, xstate(0xe7, 3))
+	img.CPUOf(imagetest.Root).State.Put(regset.X86_XSTATE, xstate(0xe7, 3).Data)
+	for _, p := range img.Processes {
+		p.Told = nehalem.Has
+	}
+	require.Empty(t, convert.Warnings(nehalem, img))
+	img.Process(imagetest.Root).Told |= x86.RDSEED
+	require.ErrorContains(t, convert.Warnings(nehalem, img), "pid 100: was told of rdseed, which the machine lacks")
 }
 
 // TestCheckWarnsOfCacheBlocks: what dcbz clears is not the same everywhere.

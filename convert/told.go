@@ -49,7 +49,7 @@ func Warnings(m *regset.Machine, img *image.Image) Reasons {
 				"it fails if it clears memory with dcbz, as the memset of the C library does", block, m.CacheBlock))
 		}
 		arch, told := tasksTold(m, auxv, state)
-		if p.Told != 0 { // by cpuid, and exactly that
+		if p.Told != 0 && !state.ABI.IsPPC() { // by cpuid, and exactly that
 			told = p.Told &^ m.Has &^ x86.Untold
 		}
 		if told &^= state.Used; told == 0 {

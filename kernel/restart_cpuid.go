@@ -44,7 +44,7 @@ func (rs *restarter) planCPUID() error {
 
 // hiddenFrom is what the machine has and a process of the image is not to see.
 func (rs *restarter) hiddenFrom(p *image.Process) regset.Mask {
-	if p.Told == 0 || p.State == image.Zombie {
+	if p.Told == 0 || p.State == image.Zombie || hostABI.IsPPC() {
 		return 0
 	}
 	return rs.machine.Has &^ p.Told

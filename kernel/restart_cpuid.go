@@ -50,13 +50,17 @@ func (rs *restarter) hiddenFrom(p *image.Process) regset.Mask {
 	return rs.machine.Has &^ p.Told
 }
 
-// commitCPUID makes cpuid fault in a task, if it is to be answered by the keeper:
-// as the image has it, or as in the caller of restart().
+// commitCPUID makes cpuid fault in a task, if it is to be answered by the keeper: by
+// no more than the image has, nor than the caller of restart() is told.
 func (rs *restarter) commitCPUID(r *reborn, t *task) error {
+	callers := keptCPU(t.tid)
 	if rs.tells && rs.hiddenFrom(r.rec) != 0 {
-		theKeeper.keepFor(t.tid, &convert.CPU{Allowed: r.rec.Told & rs.machine.Has})
-	}
-	if keptCPU(t.tid) == nil {
+		told := &convert.CPU{Allowed: r.rec.Told & rs.machine.Has}
+		if callers != nil {
+			told.Allowed &= callers.Allowed
+		}
+		theKeeper.keepFor(t.tid, told)
+	} else if callers == nil {
 		return nil
 	}
 	return t.faultCPUID()

@@ -305,6 +305,25 @@ func TestRunCPUIDRestart(t *testing.T) {
 	expect(k, "here 0")
 	endInput(k)
 
+	// Nor than the one that it is restarted in.
+	more, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	require.NoError(t, err)
+	defer more.Close()
+	k = talk(t, []*os.File{more}, cr, "run", "--cpu=-avx512f", program, "lines")
+	expect(k, "here 1")
+	k.say("save")
+	expect(k, "saved here 1")
+	endInput(k)
+	_, err = more.Seek(0, io.SeekStart)
+	require.NoError(t, err)
+	k = talk(t, []*os.File{f, more}, cr, "run", toldLess, program, "lines")
+	expect(k, "here 0")
+	k.say("back")
+	expect(k, "restarted here 1") // which it has learnt before
+	k.say("exec")
+	expect(k, "here 0")
+	endInput(k)
+
 	// By the call, where nobody could answer.
 	in, err = os.Open(path)
 	require.NoError(t, err)

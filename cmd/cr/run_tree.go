@@ -53,6 +53,9 @@ func (r *runner) kernelSide(front int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := send(ours, []byte{0}); err != nil { // the program waits for it
+		return failed, nil // no longer
+	}
 	side.Creator = "cr " + version
 	side.CPU, side.Low, side.Fault = r.cpu.told, r.low.byHand(), r.cpu.faults()
 	log := func(err error) {
@@ -179,6 +182,10 @@ func (r *runner) program(socket int) (int, error) {
 		return 0, err
 	}
 	unix.Close(listener)
+	// Whoever looks for the listener of a program that runs shall find it.
+	if b, err := receive(socket); err != nil || len(b) == 0 {
+		return 0, fmt.Errorf("the kernel side has ended: %w", unix.ESRCH)
+	}
 	if err := r.cpu.environment(); err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,12 @@ var invalid = []struct {
 	{"a set of none", func(m *image.Image) { m.Semaphores[0].Values = nil }, "semaphores 1: a set of 0"},
 	{"a set of too many", func(m *image.Image) { m.Semaphores[0].Values = make([]uint32, 32001) }, "semaphores 1: a set of 32001"},
 	{"value of a semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 32768 }, "semaphores 1: semaphore 1 is 32768"},
+	{"one set of namespaces", func(m *image.Image) { m.Namespaces = append(m.Namespaces, m.Namespaces[0]) }, "two sets of namespaces"},
+	{"kinds of namespaces", func(m *image.Image) { m.Namespaces[0].Own = 1 }, "namespaces of kinds 0x1"},
+	{"no namespaces", func(m *image.Image) { m.Namespaces[0].Own = 0 }, "namespaces of kinds 0x0"},
+	{"length of a host name", func(m *image.Image) { m.Namespaces[0].Hostname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
+	{"length of a domain name", func(m *image.Image) { m.Namespaces[0].Domainname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
+	{"no NUL in a host name", func(m *image.Image) { m.Namespaces[0].Hostname = "a\x00" }, "a host or domain name holds a NUL"},
 	{"tids are unique", func(m *image.Image) { m.Tasks[1].TID = 100 }, "task 100: there are two of it"},
 	{"tids in range", func(m *image.Image) { m.Tasks[1].TID = 0 }, "task 0: identifier out of range"},
 	{"one cpu per task", func(m *image.Image) { m.CPUs[1].TID = 100 }, "cpu 100: there are two of it"},

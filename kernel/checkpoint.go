@@ -359,7 +359,7 @@ func (s *saver) parts(p *process) error {
 		return err
 	}
 	for _, step := range []func(*process, *image.Process) error{
-		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.sysvObjects, s.tasks,
+		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.sysvObjects, s.namespaces, s.tasks,
 	} {
 		if err := step(p, r); err != nil {
 			return err

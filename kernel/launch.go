@@ -113,6 +113,9 @@ func (l *launcher) launch() error {
 	if p.mem, err = openMemory(p.pid); err != nil {
 		return err
 	}
+	if err := l.setNamespaces(p); err != nil {
+		return err
+	}
 	if l.options.KeepClocks && l.made.Init == 0 {
 		return fmt.Errorf("clocks that go on take a pid namespace whose init is not of the image: %w", unix.EOPNOTSUPP)
 	}
@@ -200,22 +203,21 @@ func (l *launcher) start() error {
 		files[reportFD] = w
 	}
 	attr.Files = files
-	if l.options.PIDs == NamespacePIDs {
-		attr.Sys.Cloneflags = unix.CLONE_NEWPID
-		if os.Geteuid() != 0 {
-			attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
-			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
-			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
-			l.rs.oneUser = true
-			// The stub needs the namespace's capabilities until it has become
-			// what the image says; execve takes them from all but root.
-			last, err := lastCap()
-			if err != nil {
-				return err
-			}
-			for c := uintptr(0); c <= last; c++ {
-				attr.Sys.AmbientCaps = append(attr.Sys.AmbientCaps, c)
-			}
+	made := l.madeNamespaces()
+	attr.Sys.Cloneflags = made
+	if made != 0 && os.Geteuid() != 0 {
+		attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
+		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
+		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
+		l.rs.oneUser = true
+		// The stub needs the namespace's capabilities until it has become
+		// what the image says; execve takes them from all but root.
+		last, err := lastCap()
+		if err != nil {
+			return err
+		}
+		for c := uintptr(0); c <= last; c++ {
+			attr.Sys.AmbientCaps = append(attr.Sys.AmbientCaps, c)
 		}
 	}
 	var p *os.Process
@@ -224,8 +226,12 @@ func (l *launcher) start() error {
 		return err
 	})
 	if err != nil {
-		if attr.Sys.Cloneflags != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
-			return fmt.Errorf("make a pid namespace: %w (--pids=new does without)", err)
+		if made != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
+			hint := " (--pids=new does without)"
+			if made&^unix.CLONE_NEWPID != 0 {
+				hint = ""
+			}
+			return fmt.Errorf("make a namespace (%s): %w%s", namespaceNames(made), err, hint)
 		}
 		return fmt.Errorf("start the stub: %w", err)
 	}

@@ -139,6 +139,9 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	if err != nil {
 		return false, err
 	}
+	if err := rs.noneOfItsOwn(tid); err != nil {
+		return false, err
+	}
 	if rs.tree, err = freeze(s.tgid, false); err != nil {
 		return false, err
 	}

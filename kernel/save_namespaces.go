@@ -1,19 +1,22 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cr/image"
 )
 
-// namespaces are the kinds of namespaces that an image does not hold. A restart
+// foreign are the kinds of namespaces that an image does not hold. A restart
 // leaves its processes in those of its caller; so the checkpoint must be made
 // from inside.
-var namespaces = []struct{ file, what string }{
-	{"mnt", "mount"}, {"net", "network"}, {"uts", "UTS"}, {"ipc", "IPC"}, {"cgroup", "cgroup"},
+var foreign = []struct{ file, what string }{
+	{"mnt", "mount"}, {"net", "network"}, {"ipc", "IPC"}, {"cgroup", "cgroup"},
 	{"time_for_children", "time"}, {"pid_for_children", "pid"},
 }
 
@@ -21,10 +24,20 @@ var namespaces = []struct{ file, what string }{
 // only.
 const forChildren = "_for_children"
 
-// checkNamespaces refuses processes that are in other namespaces than this
-// program, and a tree of several pid, user or time namespaces.
+// checkNamespaces finds out which namespaces the tree has for itself, and
+// refuses processes that are in others than its root, or in some that an image
+// does not hold.
 func (s *saver) checkNamespaces() {
 	root := s.tree.processes[0]
+	own := uint32(0)
+	for _, k := range image.NamespaceKinds {
+		if same, err := sameNamespace(os.Getpid(), root.pid, k.File); err == nil && !same {
+			own |= k.Flag
+		}
+	}
+	if own != 0 {
+		s.img.Namespaces = []*image.Namespaces{{Own: own}}
+	}
 	for _, p := range s.tree.processes {
 		if p.zombie {
 			continue
@@ -38,14 +51,15 @@ func (s *saver) checkNamespaces() {
 				break
 			}
 		}
-		s.checkOne(p, root, "user")
-		s.checkOne(p, root, "time")
+		for _, kind := range []string{"user", "time"} {
+			s.checkOne(p, p.pid, root, kind, kind)
+		}
 	}
 }
 
 // otherNamespace refuses a task that is in a namespace of its own.
 func (s *saver) otherNamespace(p *process, t *task) bool {
-	for _, n := range namespaces {
+	for _, n := range foreign {
 		own, theirs := procPath(os.Getpid(), "ns/"+n.file), procPath(t.tid, "ns/"+n.file)
 		if strings.HasSuffix(n.file, forChildren) {
 			own = procPath(t.tid, "ns/"+strings.TrimSuffix(n.file, forChildren))
@@ -64,15 +78,29 @@ func (s *saver) otherNamespace(p *process, t *task) bool {
 		s.refuse(p, "namespace", "ns/"+n.file, "it is in another "+n.what+" namespace than this program, and an image does not hold one", hint)
 		return true
 	}
+	for _, k := range image.NamespaceKinds {
+		if s.checkOne(p, t.tid, s.tree.processes[0], k.File, k.Name) {
+			return true
+		}
+	}
 	return false
 }
 
-// checkOne refuses a process in a namespace that is not the one of the tree.
-func (s *saver) checkOne(p, root *process, kind string) {
-	same, err := sameFile(procPath(root.pid, "ns/"+kind), procPath(p.pid, "ns/"+kind))
+// checkOne refuses a task of a process that is in a namespace which is not the
+// one of the tree.
+func (s *saver) checkOne(p *process, tid int, root *process, kind, what string) bool {
+	same, err := sameNamespace(root.pid, tid, kind)
 	if err == nil && !same {
-		s.refuse(p, "namespace", "ns/"+kind, "it is in another "+kind+" namespace than the root of the tree", "checkpoint it alone")
+		s.refuse(p, "namespace", "ns/"+kind, "it is in another "+what+" namespace than the root of the tree", "checkpoint it alone")
+		return true
 	}
+	return false
+}
+
+// sameNamespace reports whether two tasks are in one namespace of a kind. It
+// fails if the kernel has no such namespaces.
+func sameNamespace(a, b int, kind string) (bool, error) {
+	return sameFile(procPath(a, "ns/"+kind), procPath(b, "ns/"+kind))
 }
 
 func sameFile(a, b string) (bool, error) {
@@ -84,4 +112,40 @@ func sameFile(a, b string) (bool, error) {
 		return false, err
 	}
 	return x.Ino == y.Ino && x.Dev == y.Dev, nil
+}
+
+// namespaces saves what is set in the namespaces of the tree, as the root
+// process finds it.
+func (s *saver) namespaces(p *process, _ *image.Process) error {
+	if p != s.tree.processes[0] || len(s.img.Namespaces) == 0 {
+		return nil
+	}
+	own := s.img.Namespaces[0]
+	if own.Has(image.NewUTS) {
+		if err := p.utsNames(own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Layout of struct new_utsname (include/uapi/linux/utsname.h): six strings.
+const (
+	utsName = 65 // bytes of each
+	utsNode = 1  // place of the host name
+	utsDNS  = 5  // and of the domain name
+)
+
+// utsNames saves the names of the UTS namespace that a process is in.
+func (p *process) utsNames(own *image.Namespaces) error {
+	b, err := p.ask(p.leader(), 6*utsName, 0, sysUname, 0)
+	if err != nil {
+		return err
+	}
+	name := func(place int) string {
+		text, _, _ := bytes.Cut(b[place*utsName:(place+1)*utsName], []byte{0})
+		return string(text)
+	}
+	own.Hostname, own.Domainname = name(utsNode), name(utsDNS)
+	return nil
 }

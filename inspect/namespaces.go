@@ -1,0 +1,73 @@
+package inspect
+
+import (
+	"fmt"
+	"strings"
+
+	"cr/image"
+)
+
+// Namespace is a namespace that the processes have for themselves.
+type Namespace struct {
+	Kind       string `json:"kind"`                 // uts, ... as in /proc/PID/ns
+	Hostname   string `json:"hostname,omitempty"`   // of a UTS namespace
+	Domainname string `json:"domainname,omitempty"` // the same
+
+	name string // of the kind, for people
+}
+
+func (b *builder) namespaces() []Namespace {
+	list := []Namespace{}
+	own := b.m.OwnNamespaces()
+	for _, k := range image.NamespaceKinds {
+		if !own.Has(k.Flag) {
+			continue
+		}
+		n := Namespace{Kind: k.File, name: k.Name}
+		if k.Flag == image.NewUTS {
+			n.Hostname, n.Domainname = own.Hostname, own.Domainname
+		}
+		list = append(list, n)
+	}
+	return list
+}
+
+// what says what is set in it, "" for nothing.
+func (n *Namespace) what() string {
+	if n.Kind != "uts" {
+		return ""
+	}
+	text := "host name " + clean(n.Hostname)
+	if n.Domainname != "" && n.Domainname != "(none)" { // UTS_DOMAINNAME: none was set
+		text += ", domain name " + clean(n.Domainname)
+	}
+	return text
+}
+
+// ownNamespaces is a line about them, "" for none.
+func (r *Report) ownNamespaces() string {
+	var list []string
+	for i := range r.Namespaces {
+		one := r.Namespaces[i].name
+		if what := r.Namespaces[i].what(); what != "" {
+			one += " (" + what + ")"
+		}
+		list = append(list, one)
+	}
+	return strings.Join(list, ", ")
+}
+
+func (t *text) namespaces() {
+	if own := t.r.ownNamespaces(); own != "" {
+		t.printf("namespaces of its own: %s\n", own)
+	}
+}
+
+func namespaceNames(list []Namespace) []keyed {
+	var out []keyed
+	for i := range list {
+		n := &list[i]
+		out = append(out, keyed{n.Kind, strings.TrimSpace(fmt.Sprint("own ", n.what()))})
+	}
+	return out
+}

@@ -8,11 +8,15 @@ type NamespaceKind struct {
 }
 
 // Flags of the kinds (include/uapi/linux/sched.h), the same on all machines.
-const NewUTS uint32 = 0x04000000
+const (
+	NewUTS uint32 = 0x04000000
+	NewIPC uint32 = 0x08000000
+)
 
 // NamespaceKinds lists the kinds.
 var NamespaceKinds = []NamespaceKind{
 	{NewUTS, "uts", "UTS"},
+	{NewIPC, "ipc", "IPC"},
 }
 
 // Namespaces says which namespaces the processes have for themselves
@@ -21,7 +25,26 @@ var NamespaceKinds = []NamespaceKind{
 type Namespaces struct {
 	Own                  uint32 // flags of the kinds
 	Hostname, Domainname string // of a UTS namespace
+	Sysctls              []Sysctl
+	MQueues              []MQueueName // POSIX message queues of an IPC namespace
 }
+
+// Sysctl is a parameter of the kernel that a namespace has for itself.
+type Sysctl struct{ Name, Value string }
+
+// MQueueName is a POSIX message queue that is empty (mq_open(3)).
+type MQueueName struct {
+	Name        string // without the slash that it begins with
+	Mode        uint32 // permissions
+	UID, GID    uint32
+	MaxMessages uint64
+	MessageSize uint64 // in bytes, at most
+}
+
+// IPCSysctls lists the parameters of an IPC namespace that an image has
+// (Documentation/admin-guide/sysctl/kernel.rst), which are files of
+// /proc/sys/kernel.
+var IPCSysctls = []string{"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni"}
 
 func (*Namespaces) tag() Tag { return TagNamespaces }
 
@@ -29,6 +52,27 @@ func (n *Namespaces) fields(c *coder) {
 	c.u32(&n.Own)
 	c.str(&n.Hostname)
 	c.str(&n.Domainname)
+	count := c.count(len(n.Sysctls), 8)
+	if !c.writing && count > 0 {
+		n.Sysctls = make([]Sysctl, count)
+	}
+	for i := range n.Sysctls {
+		c.str(&n.Sysctls[i].Name)
+		c.str(&n.Sysctls[i].Value)
+	}
+	count = c.count(len(n.MQueues), 32)
+	if !c.writing && count > 0 {
+		n.MQueues = make([]MQueueName, count)
+	}
+	for i := range n.MQueues {
+		q := &n.MQueues[i]
+		c.str(&q.Name)
+		c.u32(&q.Mode)
+		c.u32(&q.UID)
+		c.u32(&q.GID)
+		c.u64(&q.MaxMessages)
+		c.u64(&q.MessageSize)
+	}
 }
 
 // Has reports whether there are namespaces of a kind, by its flag.

@@ -1,6 +1,9 @@
 package image
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxUTSName is the longest name of a UTS namespace (__NEW_UTS_LEN).
 const maxUTSName = 64
@@ -28,6 +31,56 @@ func (v *validator) namespaces() error {
 		return bad("a host or domain name of more than %d bytes", maxUTSName)
 	case hasNUL(n.Hostname, n.Domainname):
 		return bad("a host or domain name holds a NUL")
+	case !n.Has(NewIPC) && len(n.Sysctls)+len(n.MQueues) > 0:
+		return bad("parameters or queues of an IPC namespace that is not the processes' own")
+	}
+	if reason := n.badSysctls(); reason != "" {
+		return bad("%s", reason)
+	}
+	if reason := n.badMQueues(); reason != "" {
+		return bad("%s", reason)
 	}
 	return nil
 }
+
+// badSysctls says what is wrong with the parameters, "" if nothing is. Each is
+// one that the image may have, as the kernel writes it: numbers.
+func (n *Namespaces) badSysctls() string {
+	left := make(map[string]bool)
+	for _, name := range IPCSysctls {
+		left[name] = true
+	}
+	for _, s := range n.Sysctls {
+		if !left[s.Name] {
+			return fmt.Sprintf("a parameter %q, or it is there twice", s.Name)
+		}
+		left[s.Name] = false
+		if s.Value == "" || len(s.Value) > maxSysctl || strings.Trim(s.Value, "0123456789 ") != "" {
+			return fmt.Sprintf("parameter %s is %q", s.Name, s.Value)
+		}
+	}
+	return ""
+}
+
+// maxSysctl is the longest value: four numbers of 20 digits.
+const maxSysctl = 83
+
+// badMQueues says what is wrong with the message queues, "" if nothing is.
+func (n *Namespaces) badMQueues() string {
+	seen := make(map[string]bool)
+	for _, q := range n.MQueues {
+		switch {
+		case q.Name == "" || q.Name == "." || q.Name == ".." || len(q.Name) > maxName || strings.ContainsAny(q.Name, "/\x00") || seen[q.Name]:
+			return fmt.Sprintf("a message queue %q, or it is there twice", q.Name)
+		case q.Mode&^0o777 != 0 || q.UID == ^uint32(0) || q.GID == ^uint32(0):
+			return fmt.Sprintf("message queue %q: mode %#o, owner %d:%d", q.Name, q.Mode, q.UID, q.GID)
+		case q.MaxMessages == 0 || q.MaxMessages >= 1<<31 || q.MessageSize == 0 || q.MessageSize >= 1<<31:
+			return fmt.Sprintf("message queue %q: %d messages of %d bytes", q.Name, q.MaxMessages, q.MessageSize)
+		}
+		seen[q.Name] = true
+	}
+	return ""
+}
+
+// maxName is the longest name of a file (NAME_MAX).
+const maxName = 255

@@ -118,6 +118,16 @@ var invalid = []struct {
 	{"length of a host name", func(m *image.Image) { m.Namespaces[0].Hostname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
 	{"length of a domain name", func(m *image.Image) { m.Namespaces[0].Domainname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
 	{"no NUL in a host name", func(m *image.Image) { m.Namespaces[0].Hostname = "a\x00" }, "a host or domain name holds a NUL"},
+	{"parameters of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own = image.NewUTS }, "of an IPC namespace that is not the processes' own"},
+	{"name of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Name = "../kernel/core_pattern" }, "a parameter \"../kernel/core_pattern\""},
+	{"parameters are unique", func(m *image.Image) { m.Namespaces[0].Sysctls[1].Name = "msgmax" }, "a parameter \"msgmax\", or it is there twice"},
+	{"value of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Value = "1\n2" }, "parameter msgmax is \"1\\n2\""},
+	{"name of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].Name = "a/b" }, "a message queue \"a/b\""},
+	{"message queues are unique", func(m *image.Image) {
+		m.Namespaces[0].MQueues = append(m.Namespaces[0].MQueues, m.Namespaces[0].MQueues[0])
+	}, "a message queue \"jobs\", or it is there twice"},
+	{"mode of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].Mode = 0o4777 }, "message queue \"jobs\": mode 04777"},
+	{"size of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].MaxMessages = 0 }, "message queue \"jobs\": 0 messages of 8192 bytes"},
 	{"tids are unique", func(m *image.Image) { m.Tasks[1].TID = 100 }, "task 100: there are two of it"},
 	{"tids in range", func(m *image.Image) { m.Tasks[1].TID = 0 }, "task 0: identifier out of range"},
 	{"one cpu per task", func(m *image.Image) { m.CPUs[1].TID = 100 }, "cpu 100: there are two of it"},

@@ -45,7 +45,9 @@ func TestDiff(t *testing.T) {
 		{"host name", func(m *image.Image) { m.Namespaces[0].Hostname = "other" }, inspect.Difference{
 			What: "namespace", Name: "uts", A: "own host name inside", B: "own host name other",
 		}},
-		{"namespaces gone", func(m *image.Image) { m.Namespaces = nil }, inspect.Difference{What: "namespace", Name: "uts", A: "own host name inside"}},
+		{"namespace gone", func(m *image.Image) {
+			m.Namespaces = []*image.Namespaces{{Own: image.NewUTS, Hostname: "inside"}}
+		}, inspect.Difference{What: "namespace", Name: "ipc", A: "own message queues /jobs"}},
 		{"semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 6 }, inspect.Difference{
 			What: "System V", Name: "semaphores 2", A: "key 0x0 640 1000:100 [0 5]", B: "key 0x0 640 1000:100 [0 6]",
 		}},

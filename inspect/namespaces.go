@@ -9,9 +9,10 @@ import (
 
 // Namespace is a namespace that the processes have for themselves.
 type Namespace struct {
-	Kind       string `json:"kind"`                 // uts, ... as in /proc/PID/ns
-	Hostname   string `json:"hostname,omitempty"`   // of a UTS namespace
-	Domainname string `json:"domainname,omitempty"` // the same
+	Kind       string   `json:"kind"`                 // uts, ... as in /proc/PID/ns
+	Hostname   string   `json:"hostname,omitempty"`   // of a UTS namespace
+	Domainname string   `json:"domainname,omitempty"` // the same
+	MQueues    []string `json:"mqueues,omitempty"`    // POSIX message queues of an IPC namespace
 
 	name string // of the kind, for people
 }
@@ -27,6 +28,11 @@ func (b *builder) namespaces() []Namespace {
 		if k.Flag == image.NewUTS {
 			n.Hostname, n.Domainname = own.Hostname, own.Domainname
 		}
+		if k.Flag == image.NewIPC {
+			for _, q := range own.MQueues {
+				n.MQueues = append(n.MQueues, "/"+q.Name)
+			}
+		}
 		list = append(list, n)
 	}
 	return list
@@ -34,6 +40,9 @@ func (b *builder) namespaces() []Namespace {
 
 // what says what is set in it, "" for nothing.
 func (n *Namespace) what() string {
+	if len(n.MQueues) > 0 {
+		return "message queues " + clean(strings.Join(n.MQueues, " "))
+	}
 	if n.Kind != "uts" {
 		return ""
 	}

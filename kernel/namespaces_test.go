@@ -2,8 +2,10 @@ package kernel_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,6 +47,81 @@ call("sethostname", b"", 0); same(os.uname().nodename, ""); print("ok")`, func(t
 call("sethostname", b"", 0); ready(); same(os.uname().nodename, ""); print("ok")`, func(t *testing.T, m *image.Image) {
 		require.Empty(t, m.Namespaces[0].Hostname)
 	}},
+	{"IPC", "--ipc", sysvScript[len("\nkey = int(sys.argv[1])\n"):] + `
+key = 0x63017
+if os.geteuid() == 0: skipped = [call("msgget", key + n, 0o1600) for n in range(3)]; [call("msgctl", q, 0, 0) for q in skipped]
+q = call("msgget", key, 0o1640); send(q, 5, b"first"); send(q, 2, b"second" * 1000)
+s = call("semget", key, 3, 0o1604); setall(s, 7, 0, 32767); operate(s, (1, 1, 0))
+libc.shmat.restype = ctypes.c_void_p; m = call("shmget", key, 8192, 0o1600); at = libc.shmat(m, None, 0); ctypes.memmove(at, b"shared", 7)
+gone = call("shmget", 0, 4096, 0o1600); at2 = libc.shmat(gone, None, 0); ctypes.memmove(at2, b"removed", 8); call("shmctl", gone, 0, 0)
+unused = call("msgget", 0, 0o1600); never = call("semget", 0, 1, 0o1600)
+o = ctypes.create_string_buffer(struct.pack("llll", 0, 3, 100, 0), 64); mq = call("mq_open", b"/jobs", 0o102, 0o640, o)
+def limits(): return [open("/proc/sys/kernel/" + n).read() for n in ("msgmax", "msgmnb", "sem")]
+try: open("/proc/sys/kernel/msgmnb", "w").write("20000")
+except PermissionError: assert os.geteuid() != 0
+was = permissions("msg", q), permissions("sem", s), limits()
+ready()
+same((permissions("msg", q), permissions("sem", s), limits()), was)
+same((call("msgget", key, 0), call("semget", key, 3, 0), call("shmget", key, 0, 0)), (q, s, m))
+same(receive(q, 2), (2, b"second" * 1000)); same(receive(q, 0), (5, b"first")); same([value(s, n) for n in range(3)], [7, 1, 32767])
+same(ctypes.string_at(at), b"shared"); same(ctypes.string_at(at2), b"removed"); again = libc.shmat(m, None, 0); ctypes.memmove(again, b"SHARED", 7); same(ctypes.string_at(at), b"SHARED")
+send(unused, 1, b"x"); operate(never, (0, 1, 0)); send(q, 3, b"x" * 8000)
+call("mq_send", mq, b"job", 3, 7); b = ctypes.create_string_buffer(100); i = ctypes.c_uint(); same(call("mq_receive", call("mq_open", b"/jobs", 0), b, 100, ctypes.byref(i)), 3); same((b.value, i.value), (b"job", 7)); same(os.fstat(mq).st_mode & 0o777, 0o640)
+print("ok")`, func(t *testing.T, m *image.Image) {
+		own := m.Namespaces[0]
+		require.Equal(t, image.NewIPC, own.Own)
+		require.Len(t, m.Queues, 2)
+		require.Len(t, m.Queues[0].Messages, 2)
+		require.Len(t, m.Semaphores, 2)
+		require.Len(t, own.Sysctls, len(image.IPCSysctls))
+		require.Len(t, own.MQueues, 1)
+		require.Equal(t, "jobs", own.MQueues[0].Name)
+	}},
+}
+
+// refusedNamespaces are programs with what a namespace of the tree may not have,
+// and the line that says so.
+var refusedNamespaces = []struct{ name, option, script, want string }{
+	{"segment that is not attached", "--ipc", `
+i = call("shmget", 0, 4096, 0o1600)
+ready()`, `System V shared memory \d+: it is in the IPC namespace of the tree, and no process of that has it attached \(attach it, or remove it \(ipcrm -m\)\)`},
+	{"POSIX message queue with a message", "--ipc", `
+q = call("mq_open", b"/jobs", 0o102, 0o600, None); call("mq_send", q, b"x", 1, 0)
+ready()`, `descriptor 3 /jobs: a message queue of the IPC namespace of the tree, in which 1 messages wait \(receive them first\)`},
+	{"semaphores with SEM_UNDO", "--ipc", `
+s = call("semget", 0, 2, 0o1600); op = ctypes.create_string_buffer(struct.pack("Hhh", 1, 1, 0x1000)); call("semop", s, op, 1)
+ready()`, `semaphore 1 of set \d+: it has used it last, perhaps with SEM_UNDO`},
+	{"queue that another process uses", "--ipc", `
+q = call("msgget", 0, 0o1600); r, w = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.close(w); call("msgsnd", q, struct.pack("l", 1), ctypes.c_size_t(0), 0); print("ready", flush=True); os.read(r, 1); os._exit(0)
+    os._exit(0)
+os.wait(); os.close(r); sys.stdin.readline()`, `System V message queue \d+: process \d+, which is not among those to save, has used it last`},
+	{"semaphores that another process waits for", "--ipc", `
+s = call("semget", 0, 1, 0o1600); r, w = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0: libc.semop(s, struct.pack("Hhh", 0, -1, 0), 1); os._exit(0)
+    os._exit(0)
+os.wait()
+while call("semctl", s, 0, 14) == 0: time.sleep(0.01)
+ready(); call("semctl", s, 0, 0)`, `System V semaphores \d+: a process that is not among those to save waits for it`},
+}
+
+func TestNamespacesRefused(t *testing.T) {
+	for _, c := range refusedNamespaces {
+		c := c
+		t.Run(c.name, func(t *testing.T) {
+			p := startBy(t, unshared(t, c.option), c.script)
+			require.Regexp(t, `(?m)^pid \d+: `+c.want, p.refused())
+			_, err := io.WriteString(p.in, "go\n")
+			require.NoError(t, err)
+			_, err = p.end() // it ends what it has made
+			require.NoError(t, err)
+		})
+	}
 }
 
 // hostState is what a restart into other namespaces must leave alone.
@@ -52,7 +129,17 @@ func hostState(t *testing.T) string {
 	t.Helper()
 	var uts unix.Utsname
 	require.NoError(t, unix.Uname(&uts))
-	return string(uts.Nodename[:]) + string(uts.Domainname[:])
+	state := string(uts.Nodename[:]) + string(uts.Domainname[:])
+	for _, kind := range []string{"msg", "sem", "shm"} {
+		b, err := os.ReadFile("/proc/sysvipc/" + kind)
+		require.NoError(t, err)
+		for _, line := range strings.Split(string(b), "\n") {
+			if f := strings.Fields(line); len(f) > 1 {
+				state += "\n" + kind + " " + f[0] + " " + f[1]
+			}
+		}
+	}
+	return state
 }
 
 func TestNamespaces(t *testing.T) {

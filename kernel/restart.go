@@ -80,6 +80,7 @@ type restarter struct {
 	segments   []int32           // System V shared memory that was made
 	doomed     []int32           // that goes with its last mapping
 	sysv       []madeSysV        // message queues and semaphores that were made
+	mqueues    map[string]bool   // POSIX message queues that were made, by name
 	ownProcess bool              // the root process is of our making, not a caller
 	hasInit    bool              // all are in a pid namespace of our making
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none

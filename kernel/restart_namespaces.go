@@ -57,9 +57,86 @@ func (l *launcher) setNamespaces(p *process) error {
 			}
 		}
 	}
+	for _, s := range own.Sysctls {
+		if err := l.setSysctl(r, s); err != nil {
+			return err
+		}
+	}
 	_, err := p.leader().call(sysMunmap, p.scratch, scratchSize)
 	p.scratch = 0
 	return err
+}
+
+// setSysctl makes the stub set a parameter of its new namespaces, unless it is
+// so already.
+func (l *launcher) setSysctl(r *reborn, s image.Sysctl) error {
+	path := "/proc/sys/kernel/" + s.Name
+	fd, err := r.openPath(path, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	b := make(out, 256)
+	n, err := r.do(sysRead, fd, b, len(b))
+	if _, e := r.do(sysClose, fd); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	now := strings.Join(strings.Fields(string(b[:n])), " ")
+	if now == s.Value {
+		return nil
+	}
+	err = r.writeFile(path, s.Value)
+	if refusedByKernel(err) && !l.options.Force {
+		return &RefusedError{PID: r.pid, Kind: "parameter", Object: "kernel." + s.Name,
+			Reason: fmt.Sprintf("in the IPC namespace of the image it is %s, in a new one %s, and to set it takes a privilege", s.Value, now),
+			Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
+	}
+	if err != nil && !refusedByKernel(err) {
+		return fmt.Errorf("set kernel.%s to %s: %w", s.Name, s.Value, err)
+	}
+	return nil
+}
+
+// newIPC reports whether the processes are in an IPC namespace that was made for
+// them.
+func (rs *restarter) newIPC() bool { return rs.img.OwnNamespaces().Has(image.NewIPC) }
+
+// newMQueue makes a POSIX message queue in the new IPC namespace, if it is one of
+// the image's and not made yet.
+func (rs *restarter) newMQueue(name string) error {
+	for _, q := range rs.img.OwnNamespaces().MQueues {
+		if q.Name != name || rs.mqueues[name] {
+			continue
+		}
+		l := layoutOf(rs.root.leader().abi)
+		attr := make([]byte, 8*l.word)
+		l.putLong(attr, 1, q.MaxMessages)
+		l.putLong(attr, 2, q.MessageSize)
+		fd, err := rs.root.do(sysMqOpen, append([]byte(name), 0), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600, attr)
+		if err != nil {
+			return fmt.Errorf("message queue /%s of %d messages of %d bytes: %w", name, q.MaxMessages, q.MessageSize, err)
+		}
+		creds := &rs.root.status.creds
+		if !rs.oneUser && (q.UID != creds.FSUID || q.GID != creds.FSGID) {
+			_, err = rs.root.do(sysFchown, fd, q.UID, q.GID)
+		}
+		if err == nil {
+			_, err = rs.root.do(sysFchmod, fd, q.Mode)
+		}
+		if _, e := rs.root.do(sysClose, fd); err == nil {
+			err = e
+		}
+		if err != nil {
+			return fmt.Errorf("owner and mode of message queue /%s: %w", name, err)
+		}
+		if rs.mqueues == nil {
+			rs.mqueues = make(map[string]bool)
+		}
+		rs.mqueues[name] = true
+	}
+	return nil
 }
 
 // noneOfItsOwn refuses an image whose processes have namespaces for themselves:

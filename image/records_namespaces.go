@@ -11,12 +11,14 @@ type NamespaceKind struct {
 const (
 	NewUTS uint32 = 0x04000000
 	NewIPC uint32 = 0x08000000
+	NewNet uint32 = 0x40000000
 )
 
 // NamespaceKinds lists the kinds.
 var NamespaceKinds = []NamespaceKind{
 	{NewUTS, "uts", "UTS"},
 	{NewIPC, "ipc", "IPC"},
+	{NewNet, "net", "network"},
 }
 
 // Namespaces says which namespaces the processes have for themselves
@@ -27,6 +29,7 @@ type Namespaces struct {
 	Hostname, Domainname string // of a UTS namespace
 	Sysctls              []Sysctl
 	MQueues              []MQueueName // POSIX message queues of an IPC namespace
+	LoopbackUp           bool         // of a network namespace: its one interface is up
 }
 
 // Sysctl is a parameter of the kernel that a namespace has for itself.
@@ -41,10 +44,14 @@ type MQueueName struct {
 	MessageSize uint64 // in bytes, at most
 }
 
-// IPCSysctls lists the parameters of an IPC namespace that an image has
-// (Documentation/admin-guide/sysctl/kernel.rst), which are files of
-// /proc/sys/kernel.
-var IPCSysctls = []string{"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni"}
+// NamespaceSysctls lists the parameters that an image has of the namespaces of a
+// kind, by its flag: files of /proc/sys (Documentation/admin-guide/sysctl,
+// Documentation/networking/ip-sysctl.rst).
+var NamespaceSysctls = map[uint32][]string{
+	NewIPC: {"kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni"},
+	NewNet: {"net/core/somaxconn", "net/ipv4/ip_local_port_range", "net/ipv4/ip_nonlocal_bind", "net/ipv4/ip_unprivileged_port_start",
+		"net/ipv4/ping_group_range", "net/ipv6/bindv6only", "net/unix/max_dgram_qlen"},
+}
 
 func (*Namespaces) tag() Tag { return TagNamespaces }
 
@@ -73,6 +80,7 @@ func (n *Namespaces) fields(c *coder) {
 		c.u64(&q.MaxMessages)
 		c.u64(&q.MessageSize)
 	}
+	c.flag(&n.LoopbackUp)
 }
 
 // Has reports whether there are namespaces of a kind, by its flag.

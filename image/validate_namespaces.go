@@ -31,8 +31,10 @@ func (v *validator) namespaces() error {
 		return bad("a host or domain name of more than %d bytes", maxUTSName)
 	case hasNUL(n.Hostname, n.Domainname):
 		return bad("a host or domain name holds a NUL")
-	case !n.Has(NewIPC) && len(n.Sysctls)+len(n.MQueues) > 0:
-		return bad("parameters or queues of an IPC namespace that is not the processes' own")
+	case !n.Has(NewIPC) && len(n.MQueues) > 0:
+		return bad("queues of an IPC namespace that is not the processes' own")
+	case !n.Has(NewNet) && n.LoopbackUp:
+		return bad("an interface of a network namespace that is not the processes' own")
 	}
 	if reason := n.badSysctls(); reason != "" {
 		return bad("%s", reason)
@@ -44,15 +46,17 @@ func (v *validator) namespaces() error {
 }
 
 // badSysctls says what is wrong with the parameters, "" if nothing is. Each is
-// one that the image may have, as the kernel writes it: numbers.
+// one of a namespace that there is, as the kernel writes it: numbers.
 func (n *Namespaces) badSysctls() string {
 	left := make(map[string]bool)
-	for _, name := range IPCSysctls {
-		left[name] = true
+	for kind, names := range NamespaceSysctls {
+		for _, name := range names {
+			left[name] = n.Has(kind)
+		}
 	}
 	for _, s := range n.Sysctls {
 		if !left[s.Name] {
-			return fmt.Sprintf("a parameter %q, or it is there twice", s.Name)
+			return fmt.Sprintf("parameter %q is of none of the namespaces, or there twice", s.Name)
 		}
 		left[s.Name] = false
 		if s.Value == "" || len(s.Value) > maxSysctl || strings.Trim(s.Value, "0123456789 ") != "" {

@@ -118,10 +118,15 @@ var invalid = []struct {
 	{"length of a host name", func(m *image.Image) { m.Namespaces[0].Hostname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
 	{"length of a domain name", func(m *image.Image) { m.Namespaces[0].Domainname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
 	{"no NUL in a host name", func(m *image.Image) { m.Namespaces[0].Hostname = "a\x00" }, "a host or domain name holds a NUL"},
-	{"parameters of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own = image.NewUTS }, "of an IPC namespace that is not the processes' own"},
-	{"name of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Name = "../kernel/core_pattern" }, "a parameter \"../kernel/core_pattern\""},
-	{"parameters are unique", func(m *image.Image) { m.Namespaces[0].Sysctls[1].Name = "msgmax" }, "a parameter \"msgmax\", or it is there twice"},
-	{"value of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Value = "1\n2" }, "parameter msgmax is \"1\\n2\""},
+	{"queues of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewIPC }, "queues of an IPC namespace that is not the processes' own"},
+	{"interface of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewNet }, "an interface of a network namespace that is not"},
+	{"parameters of a namespace that is not there", func(m *image.Image) {
+		m.Namespaces[0].Sysctls[0].Name = "net/core/somaxconn"
+		m.Namespaces[0].LoopbackUp, m.Namespaces[0].Own = false, image.NewIPC
+	}, "parameter \"net/core/somaxconn\" is of none of the namespaces"},
+	{"name of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Name = "../kernel/core_pattern" }, "parameter \"../kernel/core_pattern\" is of none"},
+	{"parameters are unique", func(m *image.Image) { m.Namespaces[0].Sysctls[1].Name = "kernel/msgmax" }, "parameter \"kernel/msgmax\" is of none of the namespaces, or there twice"},
+	{"value of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Value = "1\n2" }, "parameter kernel/msgmax is \"1\\n2\""},
 	{"name of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].Name = "a/b" }, "a message queue \"a/b\""},
 	{"message queues are unique", func(m *image.Image) {
 		m.Namespaces[0].MQueues = append(m.Namespaces[0].MQueues, m.Namespaces[0].MQueues[0])

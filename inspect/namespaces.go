@@ -9,10 +9,11 @@ import (
 
 // Namespace is a namespace that the processes have for themselves.
 type Namespace struct {
-	Kind       string   `json:"kind"`                 // uts, ... as in /proc/PID/ns
-	Hostname   string   `json:"hostname,omitempty"`   // of a UTS namespace
-	Domainname string   `json:"domainname,omitempty"` // the same
-	MQueues    []string `json:"mqueues,omitempty"`    // POSIX message queues of an IPC namespace
+	Kind       string   `json:"kind"`                  // uts, ... as in /proc/PID/ns
+	Hostname   string   `json:"hostname,omitempty"`    // of a UTS namespace
+	Domainname string   `json:"domainname,omitempty"`  // the same
+	MQueues    []string `json:"mqueues,omitempty"`     // POSIX message queues of an IPC namespace
+	LoopbackUp *bool    `json:"loopback_up,omitempty"` // of a network namespace
 
 	name string // of the kind, for people
 }
@@ -33,6 +34,10 @@ func (b *builder) namespaces() []Namespace {
 				n.MQueues = append(n.MQueues, "/"+q.Name)
 			}
 		}
+		if k.Flag == image.NewNet {
+			up := own.LoopbackUp
+			n.LoopbackUp = &up
+		}
 		list = append(list, n)
 	}
 	return list
@@ -40,6 +45,12 @@ func (b *builder) namespaces() []Namespace {
 
 // what says what is set in it, "" for nothing.
 func (n *Namespace) what() string {
+	if n.LoopbackUp != nil {
+		if *n.LoopbackUp {
+			return "lo is up"
+		}
+		return "lo is down"
+	}
 	if len(n.MQueues) > 0 {
 		return "message queues " + clean(strings.Join(n.MQueues, " "))
 	}

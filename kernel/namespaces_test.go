@@ -73,10 +73,45 @@ print("ok")`, func(t *testing.T, m *image.Image) {
 		require.Len(t, m.Queues, 2)
 		require.Len(t, m.Queues[0].Messages, 2)
 		require.Len(t, m.Semaphores, 2)
-		require.Len(t, own.Sysctls, len(image.IPCSysctls))
+		require.Len(t, own.Sysctls, len(image.NamespaceSysctls[image.NewIPC]))
 		require.Len(t, own.MQueues, 1)
 		require.Equal(t, "jobs", own.MQueues[0].Name)
 	}},
+	{"network", "--net", `
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); f = fcntl.ioctl(u, 0x8914, struct.pack("16sH22x", b"lo", 1))
+l = socket.create_server(("127.0.0.1", 80)); c = socket.create_connection(("127.0.0.1", 80)); a, _ = l.accept(); c.sendall(b"on its way")
+l6 = socket.create_server(("::1", 8080), family=socket.AF_INET6)
+u.bind(("127.0.0.1", 53)); x = socket.socket(socket.AF_UNIX); x.bind("\0name"); x.listen(); y = socket.socket(socket.AF_UNIX); y.connect("\0name")
+open("/proc/sys/net/core/somaxconn", "w").write("77"); open("/proc/sys/net/ipv4/ping_group_range", "w").write("0 0")
+def settings(): return [open("/proc/sys/net/" + n).read().split() for n in ("core/somaxconn", "ipv4/ping_group_range", "ipv4/ip_local_port_range")]
+was = settings(), open("/proc/net/dev").read().count(":")
+ready()
+same((settings(), open("/proc/net/dev").read().count(":")), was)
+same(a.recv(99), b"on its way"); a.sendall(b"answer"); same(c.recv(99), b"answer")
+d = socket.create_connection(("127.0.0.1", 80)); l.accept()[0].sendall(b"new"); same(d.recv(9), b"new"); e = socket.create_connection(("::1", 8080)); l6.accept()
+d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); d.sendto(b"datagram", ("127.0.0.1", 53)); same(u.recv(99), b"datagram")
+same(y.send(b"unix"), 4); same(x.accept()[0].recv(9), b"unix")
+print("ok")`, func(t *testing.T, m *image.Image) {
+		own := m.Namespaces[0]
+		require.Equal(t, image.NewNet, own.Own)
+		require.True(t, own.LoopbackUp)
+		require.Contains(t, own.Sysctls, image.Sysctl{Name: "net/core/somaxconn", Value: "77"})
+	}},
+	{"network that is down", "--net", `
+s = socket.socket()
+def connect():
+    try: s.connect(("127.0.0.1", 1)); assert False
+    except OSError as e: same(e.errno, errno.ENETUNREACH)
+connect(); ready(); connect(); print("ok")`, func(t *testing.T, m *image.Image) {
+		require.False(t, m.Namespaces[0].LoopbackUp)
+	}},
+}
+
+// setUp is a program that sets its namespace up by a command.
+func setUp(command string) string {
+	return `
+if os.system("` + command + `") != 0: skip("` + command + `")
+ready()`
 }
 
 // refusedNamespaces are programs with what a namespace of the tree may not have,
@@ -88,6 +123,19 @@ ready()`, `System V shared memory \d+: it is in the IPC namespace of the tree, a
 	{"POSIX message queue with a message", "--ipc", `
 q = call("mq_open", b"/jobs", 0o102, 0o600, None); call("mq_send", q, b"x", 1, 0)
 ready()`, `descriptor 3 /jobs: a message queue of the IPC namespace of the tree, in which 1 messages wait \(receive them first\)`},
+	{"interface", "--net", setUp("ip link add b0 type bridge"), `network namespace b0: an interface, and an image holds lo only \(delete it \(ip link delete\)`},
+	{"address", "--net", setUp("ip address add 10.1.1.1/24 dev lo"), `network namespace 10\.1\.1\.1/24: an address that lo does not have by itself`},
+	{"address of IPv6", "--net", setUp("ip address add 2001:db8::1/64 dev lo"), `network namespace 2001:db8::1/64: an address that lo does not have by itself`},
+	{"route", "--net", setUp("ip link set lo up && ip route add 10.2.0.0/16 dev lo"), `network namespace to 10\.2\.0\.0/16: a route \(delete it`},
+	{"route of IPv6", "--net", setUp("ip link set lo up && ip route add 2001:db8::/32 dev lo"), `network namespace to 2001:db8::/32: a route \(delete it`},
+	{"routing rule", "--net", setUp("ip rule add from 10.1.1.1 lookup 100"), `network namespace priority 32765: a routing rule`},
+	{"table of nftables", "--net", `
+def m(kind, flags, body): return struct.pack("IHHII", 16 + len(body), kind, flags, 1, 0) + body
+s = socket.socket(16, 3, 12)
+s.send(m(16, 1, b"\0\0\0\x0a") + m(10 << 8, 0x405, b"\x01\0\0\0" + struct.pack("HH", 6, 1) + b"x\0\0\0") + m(17, 1, b"\0\0\0\x0a"))
+e = -struct.unpack("i", s.recv(4096)[16:20])[0]
+if e: skip("no tables of nftables: " + os.strerror(e))
+s.close(); ready()`, `network namespace x: a table of nftables \(delete it \(nft delete table\)\)`},
 	{"semaphores with SEM_UNDO", "--ipc", `
 s = call("semget", 0, 2, 0o1600); op = ctypes.create_string_buffer(struct.pack("Hhh", 1, 1, 0x1000)); call("semop", s, op, 1)
 ready()`, `semaphore 1 of set \d+: it has used it last, perhaps with SEM_UNDO`},

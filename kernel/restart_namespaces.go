@@ -57,6 +57,11 @@ func (l *launcher) setNamespaces(p *process) error {
 			}
 		}
 	}
+	if own.LoopbackUp {
+		if err := r.loopbackUp(); err != nil {
+			return fmt.Errorf("set the loopback interface up: %w", err)
+		}
+	}
 	for _, s := range own.Sysctls {
 		if err := l.setSysctl(r, s); err != nil {
 			return err
@@ -70,7 +75,7 @@ func (l *launcher) setNamespaces(p *process) error {
 // setSysctl makes the stub set a parameter of its new namespaces, unless it is
 // so already.
 func (l *launcher) setSysctl(r *reborn, s image.Sysctl) error {
-	path := "/proc/sys/kernel/" + s.Name
+	path := "/proc/sys/" + s.Name
 	fd, err := r.openPath(path, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -89,14 +94,30 @@ func (l *launcher) setSysctl(r *reborn, s image.Sysctl) error {
 	}
 	err = r.writeFile(path, s.Value)
 	if refusedByKernel(err) && !l.options.Force {
-		return &RefusedError{PID: r.pid, Kind: "parameter", Object: "kernel." + s.Name,
-			Reason: fmt.Sprintf("in the IPC namespace of the image it is %s, in a new one %s, and to set it takes a privilege", s.Value, now),
+		return &RefusedError{PID: r.pid, Kind: "parameter", Object: s.Name,
+			Reason: fmt.Sprintf("in the namespace of the image it is %s, in a new one %s, and to set it takes a privilege", s.Value, now),
 			Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
 	}
 	if err != nil && !refusedByKernel(err) {
-		return fmt.Errorf("set kernel.%s to %s: %w", s.Name, s.Value, err)
+		return fmt.Errorf("set %s to %s: %w", s.Name, s.Value, err)
 	}
 	return nil
+}
+
+// loopbackUp makes the stub set lo up (netdevice(7)).
+func (r *reborn) loopbackUp() error {
+	fd, err := r.do(sysSocket, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	request := make([]byte, 40) // struct ifreq: a name of 16 bytes, then the flags
+	copy(request, "lo")
+	r.leader().abi.Order().PutUint16(request[16:], unix.IFF_UP)
+	_, err = r.do(sysIoctl, fd, unix.SIOCSIFFLAGS, request)
+	if _, e := r.do(sysClose, fd); err == nil {
+		err = e
+	}
+	return err
 }
 
 // newIPC reports whether the processes are in an IPC namespace that was made for

@@ -190,7 +190,7 @@ func (rs *restarter) usualLimit() uint64 {
 	text := ""
 	if rs.newIPC() {
 		for _, s := range rs.img.OwnNamespaces().Sysctls {
-			if s.Name == "msgmnb" {
+			if s.Name == "kernel/msgmnb" {
 				text = s.Value
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"sort"
 	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,14 +29,6 @@ func (s *saver) ipcNamespace(p *process, _ *image.Process) error {
 	var err error
 	if s.segments, err = segmentsBy(p.readInside); err != nil {
 		return err
-	}
-	own := s.img.Namespaces[0]
-	for _, name := range image.IPCSysctls {
-		b, err := p.readInside("/proc/sys/kernel/" + name)
-		if err != nil {
-			return err
-		}
-		own.Sysctls = append(own.Sysctls, image.Sysctl{Name: name, Value: strings.Join(strings.Fields(string(b)), " ")})
 	}
 	for _, k := range []*sysvKind{sysvQueue, sysvSet} {
 		all, err := sysvObjects(k.name, p.readInside)

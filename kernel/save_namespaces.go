@@ -16,7 +16,7 @@ import (
 // leaves its processes in those of its caller; so the checkpoint must be made
 // from inside.
 var foreign = []struct{ file, what string }{
-	{"mnt", "mount"}, {"net", "network"}, {"cgroup", "cgroup"},
+	{"mnt", "mount"}, {"cgroup", "cgroup"},
 	{"time_for_children", "time"}, {"pid_for_children", "pid"},
 }
 
@@ -124,6 +124,26 @@ func (s *saver) namespaces(p *process, _ *image.Process) error {
 	if own.Has(image.NewUTS) {
 		if err := p.utsNames(own); err != nil {
 			return err
+		}
+	}
+	if own.Has(image.NewNet) {
+		if err := s.network(p, own); err != nil {
+			return err
+		}
+	}
+	for _, k := range image.NamespaceKinds {
+		if !own.Has(k.Flag) {
+			continue
+		}
+		for _, name := range image.NamespaceSysctls[k.Flag] {
+			b, err := p.readInside("/proc/sys/" + name)
+			if errors.Is(err, unix.ENOENT) {
+				continue // the kernel is configured without
+			}
+			if err != nil {
+				return err
+			}
+			own.Sysctls = append(own.Sysctls, image.Sysctl{Name: name, Value: strings.Join(strings.Fields(string(b)), " ")})
 		}
 	}
 	return nil

@@ -9,13 +9,15 @@ type NamespaceKind struct {
 
 // Flags of the kinds (include/uapi/linux/sched.h), the same on all machines.
 const (
-	NewUTS uint32 = 0x04000000
-	NewIPC uint32 = 0x08000000
-	NewNet uint32 = 0x40000000
+	NewUTS  uint32 = 0x04000000
+	NewIPC  uint32 = 0x08000000
+	NewNet  uint32 = 0x40000000
+	NewUser uint32 = 0x10000000
 )
 
 // NamespaceKinds lists the kinds.
 var NamespaceKinds = []NamespaceKind{
+	{NewUser, "user", "user"},
 	{NewUTS, "uts", "UTS"},
 	{NewIPC, "ipc", "IPC"},
 	{NewNet, "net", "network"},
@@ -30,7 +32,15 @@ type Namespaces struct {
 	Sysctls              []Sysctl
 	MQueues              []MQueueName // POSIX message queues of an IPC namespace
 	LoopbackUp           bool         // of a network namespace: its one interface is up
+
+	// Of a user namespace: ids of tasks and objects are those that it has.
+	UIDs, GIDs []IDRange
+	Setgroups  bool // setgroups(2) is allowed
 }
+
+// IDRange is a line of /proc/PID/uid_map or gid_map: ids of a user namespace, and
+// those that they are in the one that the checkpoint was made from.
+type IDRange struct{ Inside, Outside, Count uint32 }
 
 // Sysctl is a parameter of the kernel that a namespace has for itself.
 type Sysctl struct{ Name, Value string }
@@ -50,7 +60,7 @@ type MQueueName struct {
 var NamespaceSysctls = map[uint32][]string{
 	NewIPC: {"kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni"},
 	NewNet: {"net/core/somaxconn", "net/ipv4/ip_local_port_range", "net/ipv4/ip_nonlocal_bind", "net/ipv4/ip_unprivileged_port_start",
-		"net/ipv4/ping_group_range", "net/ipv6/bindv6only", "net/unix/max_dgram_qlen"},
+		"net/ipv6/bindv6only", "net/unix/max_dgram_qlen"},
 }
 
 func (*Namespaces) tag() Tag { return TagNamespaces }
@@ -81,6 +91,23 @@ func (n *Namespaces) fields(c *coder) {
 		c.u64(&q.MessageSize)
 	}
 	c.flag(&n.LoopbackUp)
+	c.ranges(&n.UIDs)
+	c.ranges(&n.GIDs)
+	c.flag(&n.Setgroups)
+}
+
+// ranges is a list of ranges of ids.
+func (c *coder) ranges(p *[]IDRange) {
+	n := c.count(len(*p), 12)
+	if !c.writing && n > 0 {
+		*p = make([]IDRange, n)
+	}
+	for i := range *p {
+		r := &(*p)[i]
+		c.u32(&r.Inside)
+		c.u32(&r.Outside)
+		c.u32(&r.Count)
+	}
 }
 
 // Has reports whether there are namespaces of a kind, by its flag.

@@ -35,6 +35,18 @@ func (v *validator) namespaces() error {
 		return bad("queues of an IPC namespace that is not the processes' own")
 	case !n.Has(NewNet) && n.LoopbackUp:
 		return bad("an interface of a network namespace that is not the processes' own")
+	case !n.Has(NewUser) && (len(n.UIDs)+len(n.GIDs) > 0 || n.Setgroups):
+		return bad("maps of a user namespace that is not the processes' own")
+	}
+	for _, list := range [][]IDRange{n.UIDs, n.GIDs} {
+		if len(list) > maxRanges {
+			return bad("a map of %d ranges of ids", len(list))
+		}
+		for _, r := range list {
+			if r.Count == 0 || uint64(r.Inside)+uint64(r.Count) > noID || uint64(r.Outside)+uint64(r.Count) > noID {
+				return bad("ids %d, outside %d, %d of them", r.Inside, r.Outside, r.Count)
+			}
+		}
 	}
 	if reason := n.badSysctls(); reason != "" {
 		return bad("%s", reason)
@@ -65,6 +77,13 @@ func (n *Namespaces) badSysctls() string {
 	}
 	return ""
 }
+
+// A map has at most so many ranges (UID_GID_MAP_MAX_EXTENTS); what lies above
+// is no id.
+const (
+	maxRanges = 340
+	noID      = 1<<32 - 1
+)
 
 // maxSysctl is the longest value: four numbers of 20 digits.
 const maxSysctl = 83

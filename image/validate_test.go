@@ -122,8 +122,13 @@ var invalid = []struct {
 	{"interface of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewNet }, "an interface of a network namespace that is not"},
 	{"parameters of a namespace that is not there", func(m *image.Image) {
 		m.Namespaces[0].Sysctls[0].Name = "net/core/somaxconn"
-		m.Namespaces[0].LoopbackUp, m.Namespaces[0].Own = false, image.NewIPC
+		m.Namespaces[0].Own &^= image.NewNet
+		m.Namespaces[0].LoopbackUp = false
 	}, "parameter \"net/core/somaxconn\" is of none of the namespaces"},
+	{"maps of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewUser }, "maps of a user namespace that is not"},
+	{"range of no ids", func(m *image.Image) { m.Namespaces[0].UIDs[0].Count = 0 }, "ids 0, outside 1000, 0 of them"},
+	{"range of ids", func(m *image.Image) { m.Namespaces[0].GIDs[0].Inside = 1<<32 - 1 }, "ids 4294967295, outside 100, 1 of them"},
+	{"ranges of ids", func(m *image.Image) { m.Namespaces[0].UIDs = make([]image.IDRange, 341) }, "a map of 341 ranges of ids"},
 	{"name of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Name = "../kernel/core_pattern" }, "parameter \"../kernel/core_pattern\" is of none"},
 	{"parameters are unique", func(m *image.Image) { m.Namespaces[0].Sysctls[1].Name = "kernel/msgmax" }, "parameter \"kernel/msgmax\" is of none of the namespaces, or there twice"},
 	{"value of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Value = "1\n2" }, "parameter kernel/msgmax is \"1\\n2\""},

@@ -14,6 +14,8 @@ type Namespace struct {
 	Domainname string   `json:"domainname,omitempty"`  // the same
 	MQueues    []string `json:"mqueues,omitempty"`     // POSIX message queues of an IPC namespace
 	LoopbackUp *bool    `json:"loopback_up,omitempty"` // of a network namespace
+	UIDs       string   `json:"uids,omitempty"`        // map of a user namespace: inside, outside, count of each range
+	GIDs       string   `json:"gids,omitempty"`
 
 	name string // of the kind, for people
 }
@@ -34,6 +36,9 @@ func (b *builder) namespaces() []Namespace {
 				n.MQueues = append(n.MQueues, "/"+q.Name)
 			}
 		}
+		if k.Flag == image.NewUser {
+			n.UIDs, n.GIDs = mapText(own.UIDs), mapText(own.GIDs)
+		}
 		if k.Flag == image.NewNet {
 			up := own.LoopbackUp
 			n.LoopbackUp = &up
@@ -43,8 +48,20 @@ func (b *builder) namespaces() []Namespace {
 	return list
 }
 
+// mapText is a map of ids, as /proc/PID/uid_map has it.
+func mapText(list []image.IDRange) string {
+	var all []string
+	for _, r := range list {
+		all = append(all, fmt.Sprint(r.Inside, " ", r.Outside, " ", r.Count))
+	}
+	return strings.Join(all, ", ")
+}
+
 // what says what is set in it, "" for nothing.
 func (n *Namespace) what() string {
+	if n.UIDs != "" {
+		return "users " + n.UIDs + ", groups " + n.GIDs
+	}
 	if n.LoopbackUp != nil {
 		if *n.LoopbackUp {
 			return "lo is up"

@@ -109,6 +109,7 @@ type saver struct {
 	whole    map[uint64]bool        // of the process at hand: memoryPart.whole
 	online   []byte                 // processors of this machine
 	sysv     map[*process][]sysvUse // that are to be read by a process
+	ids      idMaps                 // of the user namespace of the tree
 	owners   map[int][]*process     // see ownerOf
 	noSlack  bool                   // /proc does not tell of the timer slack
 	segments map[int32]segment      // of the tree's own IPC namespace
@@ -130,7 +131,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	if err := s.header(); err != nil {
 		return 0, err
 	}
-	s.checkNamespaces()
+	if err := s.checkNamespaces(); err != nil {
+		return 0, err
+	}
 	s.noteImage(w)
 	defer s.closeFiles()
 	defer s.sums.wait()

@@ -168,7 +168,6 @@ func (l *launcher) start() error {
 	if err != nil {
 		return err
 	}
-	task := img.TasksOf(img.Process(img.Header.Root))[0]
 	l.made.order = kind.abi.Order()
 	f, err := stubFile(kind)
 	if err != nil {
@@ -205,19 +204,9 @@ func (l *launcher) start() error {
 	attr.Files = files
 	made := l.madeNamespaces()
 	attr.Sys.Cloneflags = made
-	if made != 0 && os.Geteuid() != 0 {
-		attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
-		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
-		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
-		l.rs.oneUser = true
-		// The stub needs the namespace's capabilities until it has become
-		// what the image says; execve takes them from all but root.
-		last, err := lastCap()
-		if err != nil {
+	if made&unix.CLONE_NEWUSER != 0 || made != 0 && os.Geteuid() != 0 {
+		if err := l.setUsers(attr.Sys); err != nil {
 			return err
-		}
-		for c := uintptr(0); c <= last; c++ {
-			attr.Sys.AmbientCaps = append(attr.Sys.AmbientCaps, c)
 		}
 	}
 	var p *os.Process

@@ -21,7 +21,7 @@ import (
 func unshared(t *testing.T, options ...string) []string {
 	t.Helper()
 	by := append([]string{"unshare"}, options...)
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && !strings.Contains(strings.Join(options, " "), "--user") {
 		by = append(by, "--user", "--map-root-user")
 	}
 	if out, err := exec.Command(by[0], append(by[1:], "true")...).CombinedOutput(); err != nil {
@@ -41,7 +41,10 @@ dns = ctypes.create_string_buffer(b"example.org"); call("setdomainname", dns, 11
 def names(): return os.uname().nodename, open("/proc/sys/kernel/domainname").read()
 same(names(), ("inside", "example.org\n")); ready(); same(names(), ("inside", "example.org\n"))
 call("sethostname", b"", 0); same(os.uname().nodename, ""); print("ok")`, func(t *testing.T, m *image.Image) {
-		require.Equal(t, []*image.Namespaces{{Own: image.NewUTS, Hostname: "inside", Domainname: "example.org"}}, m.Namespaces)
+		own := m.Namespaces[0]
+		require.Equal(t, image.NewUTS, own.Own&^image.NewUser)
+		require.Equal(t, "inside", own.Hostname)
+		require.Equal(t, "example.org", own.Domainname)
 	}},
 	{"UTS without a name", "--uts", `
 call("sethostname", b"", 0); ready(); same(os.uname().nodename, ""); print("ok")`, func(t *testing.T, m *image.Image) {
@@ -69,7 +72,7 @@ send(unused, 1, b"x"); operate(never, (0, 1, 0)); send(q, 3, b"x" * 8000)
 call("mq_send", mq, b"job", 3, 7); b = ctypes.create_string_buffer(100); i = ctypes.c_uint(); same(call("mq_receive", call("mq_open", b"/jobs", 0), b, 100, ctypes.byref(i)), 3); same((b.value, i.value), (b"job", 7)); same(os.fstat(mq).st_mode & 0o777, 0o640)
 print("ok")`, func(t *testing.T, m *image.Image) {
 		own := m.Namespaces[0]
-		require.Equal(t, image.NewIPC, own.Own)
+		require.Equal(t, image.NewIPC, own.Own&^image.NewUser)
 		require.Len(t, m.Queues, 2)
 		require.Len(t, m.Queues[0].Messages, 2)
 		require.Len(t, m.Semaphores, 2)
@@ -82,8 +85,8 @@ u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); f = fcntl.ioctl(u, 0x8914,
 l = socket.create_server(("127.0.0.1", 80)); c = socket.create_connection(("127.0.0.1", 80)); a, _ = l.accept(); c.sendall(b"on its way")
 l6 = socket.create_server(("::1", 8080), family=socket.AF_INET6)
 u.bind(("127.0.0.1", 53)); x = socket.socket(socket.AF_UNIX); x.bind("\0name"); x.listen(); y = socket.socket(socket.AF_UNIX); y.connect("\0name")
-open("/proc/sys/net/core/somaxconn", "w").write("77"); open("/proc/sys/net/ipv4/ping_group_range", "w").write("0 0")
-def settings(): return [open("/proc/sys/net/" + n).read().split() for n in ("core/somaxconn", "ipv4/ping_group_range", "ipv4/ip_local_port_range")]
+open("/proc/sys/net/core/somaxconn", "w").write("77"); open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w").write("50")
+def settings(): return [open("/proc/sys/net/" + n).read().split() for n in ("core/somaxconn", "ipv4/ip_unprivileged_port_start", "ipv4/ip_local_port_range")]
 was = settings(), open("/proc/net/dev").read().count(":")
 ready()
 same((settings(), open("/proc/net/dev").read().count(":")), was)
@@ -93,9 +96,19 @@ d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); d.sendto(b"datagram", ("12
 same(y.send(b"unix"), 4); same(x.accept()[0].recv(9), b"unix")
 print("ok")`, func(t *testing.T, m *image.Image) {
 		own := m.Namespaces[0]
-		require.Equal(t, image.NewNet, own.Own)
+		require.Equal(t, image.NewNet, own.Own&^image.NewUser)
 		require.True(t, own.LoopbackUp)
 		require.Contains(t, own.Sysctls, image.Sysctl{Name: "net/core/somaxconn", Value: "77"})
+	}},
+	{"user", "--user --map-root-user", `
+def who(): return os.getresuid(), os.getresgid(), os.getgroups(), open("/proc/self/uid_map").read(), open("/proc/self/setgroups").read(), [l for l in open("/proc/self/status") if l[:3] == "Cap"]
+same(os.getuid(), 0); was = who(); ready(); same(who(), was)
+try: os.mknod("/dev/shm/cr-device", 0o020600, os.makedev(1, 3)); os.unlink("/dev/shm/cr-device"); assert False
+except PermissionError: pass # over nothing outside
+print("ok")`, func(t *testing.T, m *image.Image) {
+		require.Equal(t, image.NewUser, m.Namespaces[0].Own)
+		require.Equal(t, []image.IDRange{{Inside: 0, Outside: uint32(os.Getuid()), Count: 1}}, m.Namespaces[0].UIDs)
+		require.Zero(t, m.Tasks[0].Creds.UID)
 	}},
 	{"network that is down", "--net", `
 s = socket.socket()
@@ -162,7 +175,7 @@ func TestNamespacesRefused(t *testing.T) {
 	for _, c := range refusedNamespaces {
 		c := c
 		t.Run(c.name, func(t *testing.T) {
-			p := startBy(t, unshared(t, c.option), c.script)
+			p := startBy(t, unshared(t, strings.Fields(c.option)...), c.script)
 			require.Regexp(t, `(?m)^pid \d+: `+c.want, p.refused())
 			_, err := io.WriteString(p.in, "go\n")
 			require.NoError(t, err)
@@ -195,7 +208,7 @@ func TestNamespaces(t *testing.T) {
 		c := c
 		t.Run(c.name, func(t *testing.T) {
 			before := hostState(t)
-			p := startBy(t, unshared(t, c.option), c.script)
+			p := startBy(t, unshared(t, strings.Fields(c.option)...), c.script)
 			saved := p.checkpoint(kernel.CheckpointOptions{})
 			p.finish()
 			m, _, err := image.Read(bytes.NewReader(saved))
@@ -203,7 +216,7 @@ func TestNamespaces(t *testing.T) {
 			c.holds(t, m)
 			for name, pids := range map[string]kernel.PIDs{"namespace": kernel.NamespacePIDs, "new": kernel.FreshPIDs, "keep": kernel.SamePIDs} {
 				q, err := tryRestart(t, saved, func(o *kernel.LaunchOptions) { o.PIDs = pids })
-				if pids == kernel.SamePIDs && os.Geteuid() != 0 {
+				if pids == kernel.SamePIDs && m.Namespaces[0].Has(image.NewUser) {
 					require.ErrorIs(t, err, unix.EPERM)
 					continue
 				}
@@ -213,6 +226,21 @@ func TestNamespaces(t *testing.T) {
 			require.Equal(t, before, hostState(t))
 		})
 	}
+}
+
+// TestNamespacesUnmapped: root makes nobody of a program whose ids have no name in
+// its user namespace, as who it is outside is not in the image.
+func TestNamespacesUnmapped(t *testing.T) {
+	p := startBy(t, unshared(t, "--user"), `same(os.getuid(), 65534); ready(); same(os.getuid(), 65534); print("ok")`)
+	q, err := tryRestart(t, p.checkpoint(kernel.CheckpointOptions{}))
+	p.finish()
+	if os.Geteuid() == 0 {
+		require.ErrorIs(t, err, unix.EPERM)
+		require.ErrorContains(t, err, "uid 65534 or gid 65534 has no name in the user namespace of the image (restart it as the user whom it belongs to)")
+		return
+	}
+	require.NoError(t, err)
+	q.finish()
 }
 
 // TestNamespacesInto: a caller of restart() stays in its namespaces.

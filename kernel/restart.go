@@ -85,6 +85,7 @@ type restarter struct {
 	hasInit    bool              // all are in a pid namespace of our making
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
+	ids        idMaps            // of the user namespace that was made for them
 	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
 	ownUsers   bool              // they are in another user namespace than the first
 	otherUsers bool              // or in another one than this program

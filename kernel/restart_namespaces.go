@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +23,39 @@ func (l *launcher) madeNamespaces() uintptr {
 		flags |= unix.CLONE_NEWPID
 	}
 	return flags
+}
+
+// setUsers gives the stub the user namespace that it shall be born in. Who is
+// root makes the one of the image; anybody else has one user and one group to
+// give, whom the namespace calls as the root process had them.
+func (l *launcher) setUsers(sys *syscall.SysProcAttr) error {
+	first := l.rs.img.TasksOf(l.rs.img.Process(l.rs.img.Header.Root))[0].Creds
+	sys.Cloneflags |= unix.CLONE_NEWUSER
+	if os.Geteuid() == 0 {
+		own := l.rs.img.OwnNamespaces()
+		l.rs.ids = idMaps{append(idMap{}, own.UIDs...), append(idMap{}, own.GIDs...)}
+		sys.GidMappingsEnableSetgroups = own.Setgroups
+		if !l.rs.ids.uids.names(first.UID) || !l.rs.ids.gids.names(first.GID) {
+			return &RefusedError{PID: int(l.rs.img.Header.Root), Kind: "credentials", Reason: fmt.Sprintf("uid %d or gid %d has no name in the user namespace of the image", first.UID, first.GID),
+				Hint: "restart it as the user whom it belongs to", Errno: unix.EPERM}
+		}
+		// From now on it is nobody outside whom the image was not.
+		sys.Credential = &syscall.Credential{Uid: first.UID, Gid: first.GID, NoSetGroups: true}
+	} else {
+		l.rs.ids = idMaps{idMap{{Inside: first.UID, Outside: uint32(os.Getuid()), Count: 1}}, idMap{{Inside: first.GID, Outside: uint32(os.Getgid()), Count: 1}}}
+		l.rs.oneUser = true
+	}
+	sys.UidMappings, sys.GidMappings = l.rs.ids.uids.mappings(), l.rs.ids.gids.mappings()
+	// The stub needs the namespace's capabilities until it has become
+	// what the image says; execve takes them from all but root.
+	last, err := lastCap()
+	if err != nil {
+		return err
+	}
+	for c := uintptr(0); c <= last; c++ {
+		sys.AmbientCaps = append(sys.AmbientCaps, c)
+	}
+	return nil
 }
 
 // namespaceNames names namespaces for people, by their flags.
@@ -139,7 +174,7 @@ func (rs *restarter) newMQueue(name string) error {
 		if err != nil {
 			return fmt.Errorf("message queue /%s of %d messages of %d bytes: %w", name, q.MaxMessages, q.MessageSize, err)
 		}
-		creds := &rs.root.status.creds
+		creds := rs.creds(rs.root.process)
 		if !rs.oneUser && (q.UID != creds.FSUID || q.GID != creds.FSGID) {
 			_, err = rs.root.do(sysFchown, fd, q.UID, q.GID)
 		}
@@ -163,7 +198,7 @@ func (rs *restarter) newMQueue(name string) error {
 // noneOfItsOwn refuses an image whose processes have namespaces for themselves:
 // a process that is made into one stays in those that it is in.
 func (rs *restarter) noneOfItsOwn(pid int) error {
-	own := rs.img.OwnNamespaces().Own
+	own := rs.img.OwnNamespaces().Own &^ image.NewUser // for which the caller's may do
 	if own == 0 {
 		return nil
 	}

@@ -120,7 +120,7 @@ func (rs *restarter) numbered(kind string, want int32, nr sysno, args ...any) (i
 
 // setSysV gives an object its owner and mode, and a queue its limit.
 func (rs *restarter) setSysV(k *sysvKind, ipc *image.IPC, limit uint64) error {
-	creds := &rs.root.status.creds
+	creds := rs.creds(rs.root.process)
 	uid, gid := ipc.UID, ipc.GID
 	if rs.oneUser {
 		// The one user of the namespace that the processes are in.

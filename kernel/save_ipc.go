@@ -193,7 +193,7 @@ func (s *saver) nameQueue(d *openDescriptor, own int) error {
 			return nil
 		}
 	}
-	*list = append(*list, image.MQueueName{Name: name, Mode: d.st.Mode & 0o777, UID: d.st.Uid, GID: d.st.Gid,
+	*list = append(*list, image.MQueueName{Name: name, Mode: d.st.Mode & 0o777, UID: s.ids.uids.inside(d.st.Uid), GID: s.ids.gids.inside(d.st.Gid),
 		MaxMessages: uint64(attr.maxMessages), MessageSize: uint64(attr.messageSize)})
 	return nil
 }

@@ -27,7 +27,7 @@ const forChildren = "_for_children"
 // checkNamespaces finds out which namespaces the tree has for itself, and
 // refuses processes that are in others than its root, or in some that an image
 // does not hold.
-func (s *saver) checkNamespaces() {
+func (s *saver) checkNamespaces() error {
 	root := s.tree.processes[0]
 	own := uint32(0)
 	for _, k := range image.NamespaceKinds {
@@ -37,6 +37,11 @@ func (s *saver) checkNamespaces() {
 	}
 	if own != 0 {
 		s.img.Namespaces = []*image.Namespaces{{Own: own}}
+	}
+	if s.img.OwnNamespaces().Has(image.NewUser) {
+		if err := s.userNamespace(root, s.img.Namespaces[0]); err != nil {
+			return err
+		}
 	}
 	for _, p := range s.tree.processes {
 		if p.zombie {
@@ -51,10 +56,9 @@ func (s *saver) checkNamespaces() {
 				break
 			}
 		}
-		for _, kind := range []string{"user", "time"} {
-			s.checkOne(p, p.pid, root, kind, kind)
-		}
+		s.checkOne(p, p.pid, root, "time", "time")
 	}
+	return nil
 }
 
 // otherNamespace refuses a task that is in a namespace of its own.

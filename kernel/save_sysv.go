@@ -150,6 +150,9 @@ func (s *saver) sysvObjects(p *process, _ *image.Process) error {
 		o := u.object
 		ipc := image.IPC{Key: int32(o["key"]), Number: u.number, Mode: uint32(o["perms"]) & 0o777,
 			UID: uint32(o["uid"]), GID: uint32(o["gid"]), Changed: o["ctime"]}
+		if u.by == nil {
+			ipc.UID, ipc.GID = s.ids.uids.inside(ipc.UID), s.ids.gids.inside(ipc.GID)
+		}
 		if u.kind == sysvQueue {
 			err = s.queue(p, &u, ipc)
 		} else {

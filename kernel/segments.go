@@ -68,6 +68,9 @@ func (s *saver) mapSegment(p *process, a *area, v *image.VMA) error {
 	}
 	rec.Size, rec.Mode, rec.Path = seg.size, seg.mode&^(shmDest|shmLocked), ""
 	rec.Segment = image.Segment{Is: true, Key: seg.key, Number: int32(a.inode), UID: seg.uid, GID: seg.gid, Removed: seg.mode&shmDest != 0}
+	if !s.ownIPC() {
+		rec.Segment.UID, rec.Segment.GID = s.ids.uids.inside(seg.uid), s.ids.gids.inside(seg.gid)
+	}
 	if seg.mode&shmLocked != 0 {
 		s.refuse(p, "mapping", mappingName(a), "a System V shared memory segment that is locked (SHM_LOCK)", "unlock it first")
 	}
@@ -183,7 +186,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 		return 0, fmt.Errorf("segment %d of System V shared memory: %w", seg.Number, err)
 	}
 	rs.segments = append(rs.segments, number)
-	creds := &rs.root.status.creds
+	creds := rs.creds(rs.root.process)
 	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.oneUser {
 		return number, nil
 	}

@@ -9,10 +9,11 @@ type NamespaceKind struct {
 
 // Flags of the kinds (include/uapi/linux/sched.h), the same on all machines.
 const (
-	NewUTS  uint32 = 0x04000000
-	NewIPC  uint32 = 0x08000000
-	NewNet  uint32 = 0x40000000
-	NewUser uint32 = 0x10000000
+	NewCgroup uint32 = 0x02000000
+	NewUTS    uint32 = 0x04000000
+	NewIPC    uint32 = 0x08000000
+	NewNet    uint32 = 0x40000000
+	NewUser   uint32 = 0x10000000
 )
 
 // NamespaceKinds lists the kinds.
@@ -21,6 +22,7 @@ var NamespaceKinds = []NamespaceKind{
 	{NewUTS, "uts", "UTS"},
 	{NewIPC, "ipc", "IPC"},
 	{NewNet, "net", "network"},
+	{NewCgroup, "cgroup", "cgroup"},
 }
 
 // Namespaces says which namespaces the processes have for themselves

@@ -110,6 +110,11 @@ print("ok")`, func(t *testing.T, m *image.Image) {
 		require.Equal(t, []image.IDRange{{Inside: 0, Outside: uint32(os.Getuid()), Count: 1}}, m.Namespaces[0].UIDs)
 		require.Zero(t, m.Tasks[0].Creds.UID)
 	}},
+	{"cgroup", "--cgroup", `
+def groups(): return set(l.strip().split(":", 2)[2] for l in open("/proc/self/cgroup"))
+same(groups(), {"/"}); ready(); same(groups(), {"/"}); print("ok")`, func(t *testing.T, m *image.Image) {
+		require.Equal(t, image.NewCgroup, m.Namespaces[0].Own&^image.NewUser)
+	}},
 	{"network that is down", "--net", `
 s = socket.socket()
 def connect():

@@ -19,6 +19,9 @@ import (
 // in.
 func (l *launcher) madeNamespaces() uintptr {
 	flags := uintptr(l.rs.img.OwnNamespaces().Own)
+	if l.options.ControlGroups {
+		flags &^= unix.CLONE_NEWCGROUP // that comes when it has entered a group
+	}
 	if l.options.PIDs == NamespacePIDs {
 		flags |= unix.CLONE_NEWPID
 	}
@@ -95,6 +98,15 @@ func (l *launcher) setNamespaces(p *process) error {
 	if own.LoopbackUp {
 		if err := r.loopbackUp(); err != nil {
 			return fmt.Errorf("set the loopback interface up: %w", err)
+		}
+	}
+	if own.Has(image.NewCgroup) && l.options.ControlGroups {
+		// The root of the namespace is the group that its maker is in.
+		if err := l.rs.enterGroupsOf(p.pid, l.rs.img.Process(l.rs.img.Header.Root)); err != nil {
+			return err
+		}
+		if _, err := p.leader().call(sysUnshare, unix.CLONE_NEWCGROUP); err != nil {
+			return fmt.Errorf("make a cgroup namespace: %w", err)
 		}
 	}
 	for _, s := range own.Sysctls {

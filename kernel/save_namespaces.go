@@ -16,7 +16,7 @@ import (
 // leaves its processes in those of its caller; so the checkpoint must be made
 // from inside.
 var foreign = []struct{ file, what string }{
-	{"mnt", "mount"}, {"cgroup", "cgroup"},
+	{"mnt", "mount"},
 	{"time_for_children", "time"}, {"pid_for_children", "pid"},
 }
 

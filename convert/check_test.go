@@ -130,7 +130,7 @@ func TestCheckMachine(t *testing.T) {
 		img := made(power8, regset.PPC64)
 		require.True(t, img.OwnNamespaces().Has(image.NewUTS))
 		with := *power8
-		for _, kinds := range [][]string{nil, {"net", "ipc", "uts", "user"}} {
+		for _, kinds := range [][]string{nil, {"net", "ipc", "uts", "user", "mnt"}} {
 			with.Namespaces = kinds
 			require.Empty(t, convert.Check(&with, img))
 		}

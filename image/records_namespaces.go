@@ -9,6 +9,7 @@ type NamespaceKind struct {
 
 // Flags of the kinds (include/uapi/linux/sched.h), the same on all machines.
 const (
+	NewMount  uint32 = 0x00020000
 	NewCgroup uint32 = 0x02000000
 	NewUTS    uint32 = 0x04000000
 	NewIPC    uint32 = 0x08000000
@@ -23,6 +24,7 @@ var NamespaceKinds = []NamespaceKind{
 	{NewIPC, "ipc", "IPC"},
 	{NewNet, "net", "network"},
 	{NewCgroup, "cgroup", "cgroup"},
+	{NewMount, "mnt", "mount"},
 }
 
 // Namespaces says which namespaces the processes have for themselves
@@ -38,11 +40,20 @@ type Namespaces struct {
 	// Of a user namespace: ids of tasks and objects are those that it has.
 	UIDs, GIDs []IDRange
 	Setgroups  bool // setgroups(2) is allowed
+
+	// Mounts are those that a mount namespace has beyond the ones of the program
+	// that saved it, the first mounted first.
+	Mounts []Mount
 }
 
 // IDRange is a line of /proc/PID/uid_map or gid_map: ids of a user namespace, and
 // those that they are in the one that the checkpoint was made from.
 type IDRange struct{ Inside, Outside, Count uint32 }
+
+// Mount is a file system with nothing in it but what the kernel makes
+// (mount(2)). Options and Super are those of /proc/PID/mountinfo: of the mount and
+// of the file system.
+type Mount struct{ Type, Source, Target, Options, Super string }
 
 // Sysctl is a parameter of the kernel that a namespace has for itself.
 type Sysctl struct{ Name, Value string }
@@ -96,6 +107,16 @@ func (n *Namespaces) fields(c *coder) {
 	c.ranges(&n.UIDs)
 	c.ranges(&n.GIDs)
 	c.flag(&n.Setgroups)
+	count = c.count(len(n.Mounts), 20)
+	if !c.writing && count > 0 {
+		n.Mounts = make([]Mount, count)
+	}
+	for i := range n.Mounts {
+		m := &n.Mounts[i]
+		for _, s := range []*string{&m.Type, &m.Source, &m.Target, &m.Options, &m.Super} {
+			c.str(s)
+		}
+	}
 }
 
 // ranges is a list of ranges of ids.

@@ -37,6 +37,8 @@ func (v *validator) namespaces() error {
 		return bad("an interface of a network namespace that is not the processes' own")
 	case !n.Has(NewUser) && (len(n.UIDs)+len(n.GIDs) > 0 || n.Setgroups):
 		return bad("maps of a user namespace that is not the processes' own")
+	case !n.Has(NewMount) && len(n.Mounts) > 0:
+		return bad("mounts of a mount namespace that is not the processes' own")
 	}
 	for _, list := range [][]IDRange{n.UIDs, n.GIDs} {
 		if len(list) > maxRanges {
@@ -46,6 +48,11 @@ func (v *validator) namespaces() error {
 			if r.Count == 0 || uint64(r.Inside)+uint64(r.Count) > noID || uint64(r.Outside)+uint64(r.Count) > noID {
 				return bad("ids %d, outside %d, %d of them", r.Inside, r.Outside, r.Count)
 			}
+		}
+	}
+	for i := range n.Mounts {
+		if reason := n.Mounts[i].Bad(); reason != "" {
+			return bad("mount %q: %s", n.Mounts[i].Target, reason)
 		}
 	}
 	if reason := n.badSysctls(); reason != "" {

@@ -49,7 +49,7 @@ func TestDiff(t *testing.T) {
 			What: "namespace", Name: "net", A: "own lo is up", B: "own lo is down",
 		}},
 		{"namespace gone", func(m *image.Image) {
-			m.Namespaces[0].Own, m.Namespaces[0].MQueues, m.Namespaces[0].Sysctls = image.NewUTS|image.NewNet|image.NewUser, nil, nil
+			m.Namespaces[0].Own, m.Namespaces[0].MQueues, m.Namespaces[0].Sysctls = image.NewUTS|image.NewNet|image.NewUser|image.NewMount, nil, nil
 		}, inspect.Difference{What: "namespace", Name: "ipc", A: "own message queues /jobs"}},
 		{"semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 6 }, inspect.Difference{
 			What: "System V", Name: "semaphores 2", A: "key 0x0 640 1000:100 [0 5]", B: "key 0x0 640 1000:100 [0 6]",

@@ -13,6 +13,7 @@ type Namespace struct {
 	Hostname   string   `json:"hostname,omitempty"`    // of a UTS namespace
 	Domainname string   `json:"domainname,omitempty"`  // the same
 	MQueues    []string `json:"mqueues,omitempty"`     // POSIX message queues of an IPC namespace
+	Mounts     []string `json:"mounts,omitempty"`      // of a mount namespace
 	LoopbackUp *bool    `json:"loopback_up,omitempty"` // of a network namespace
 	UIDs       string   `json:"uids,omitempty"`        // map of a user namespace: inside, outside, count of each range
 	GIDs       string   `json:"gids,omitempty"`
@@ -39,6 +40,11 @@ func (b *builder) namespaces() []Namespace {
 		if k.Flag == image.NewUser {
 			n.UIDs, n.GIDs = mapText(own.UIDs), mapText(own.GIDs)
 		}
+		if k.Flag == image.NewMount {
+			for _, m := range own.Mounts {
+				n.Mounts = append(n.Mounts, m.Type+" at "+m.Target)
+			}
+		}
 		if k.Flag == image.NewNet {
 			up := own.LoopbackUp
 			n.LoopbackUp = &up
@@ -61,6 +67,9 @@ func mapText(list []image.IDRange) string {
 func (n *Namespace) what() string {
 	if n.UIDs != "" {
 		return "users " + n.UIDs + ", groups " + n.GIDs
+	}
+	if len(n.Mounts) > 0 {
+		return clean(strings.Join(n.Mounts, ", "))
 	}
 	if n.LoopbackUp != nil {
 		if *n.LoopbackUp {

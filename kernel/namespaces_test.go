@@ -115,6 +115,13 @@ def groups(): return set(l.strip().split(":", 2)[2] for l in open("/proc/self/cg
 same(groups(), {"/"}); ready(); same(groups(), {"/"}); print("ok")`, func(t *testing.T, m *image.Image) {
 		require.Equal(t, image.NewCgroup, m.Namespaces[0].Own&^image.NewUser)
 	}},
+	{"mount", "--mount --ipc", setUpFor("mount -t tmpfs -o size=64k,mode=700,nosuid none /mnt && mount -t mqueue none /mnt && mount -t tmpfs none /srv") + `
+def mounts(): return [" ".join(l.split(" - ")[0].split()[3:]) + l.split(" - ")[1] for l in open("/proc/self/mountinfo")]
+was = mounts(); ready(); same(mounts(), was); q = call("mq_open", b"/q", 0o102, 0o600, None); same(os.listdir("/mnt"), ["q"]); same(os.listdir("/srv"), []); print("ok")`, func(t *testing.T, m *image.Image) {
+		require.Equal(t, image.NewMount|image.NewIPC, m.Namespaces[0].Own&^image.NewUser)
+		require.Len(t, m.Namespaces[0].Mounts, 3)
+		require.Equal(t, "size=64k,mode=700", m.Namespaces[0].Mounts[0].Data())
+	}},
 	{"network that is down", "--net", `
 s = socket.socket()
 def connect():
@@ -127,9 +134,13 @@ connect(); ready(); connect(); print("ok")`, func(t *testing.T, m *image.Image) 
 
 // setUp is a program that sets its namespace up by a command.
 func setUp(command string) string {
+	return setUpFor(command) + "\nready()"
+}
+
+// setUpFor is the part of a program that does.
+func setUpFor(command string) string {
 	return `
-if os.system("` + command + `") != 0: skip("` + command + `")
-ready()`
+if os.system("` + command + `") != 0: skip("` + command + `")`
 }
 
 // refusedNamespaces are programs with what a namespace of the tree may not have,
@@ -154,6 +165,11 @@ s.send(m(16, 1, b"\0\0\0\x0a") + m(10 << 8, 0x405, b"\x01\0\0\0" + struct.pack("
 e = -struct.unpack("i", s.recv(4096)[16:20])[0]
 if e: skip("no tables of nftables: " + os.strerror(e))
 s.close(); ready()`, `network namespace x: a table of nftables \(delete it \(nft delete table\)\)`},
+	{"bind mount", "--mount", setUp("mount --bind /etc /mnt"), `mount /mnt: a bind mount of /etc \(checkpoint it from inside`},
+	{"tmpfs with a file", "--mount", setUp("mount -t tmpfs none /mnt && touch /mnt/x"), `mount /mnt: a tmpfs with x in it, and an image does not hold its files`},
+	{"file system of another type", "--mount", setUp("mount -t ramfs none /mnt"), `mount /mnt: a file system of type "ramfs"`},
+	{"mount that is gone", "--mount", setUp("umount -l /sys"), `mount /.*: it is not mounted so in the mount namespace of the tree, and a restart would have it`},
+	{"shared mount", "--mount", setUp("mount --make-shared /"), `mount /: it propagates mounts \(shared:\d+\), and those of a restart are private \(make it private`},
 	{"semaphores with SEM_UNDO", "--ipc", `
 s = call("semget", 0, 2, 0o1600); op = ctypes.create_string_buffer(struct.pack("Hhh", 1, 1, 0x1000)); call("semop", s, op, 1)
 ready()`, `semaphore 1 of set \d+: it has used it last, perhaps with SEM_UNDO`},

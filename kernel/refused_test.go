@@ -88,7 +88,6 @@ os.wait()`, `namespace ns/uts: it is in another UTS namespace than the root of t
 	{"UTS namespace of a thread", `
 import threading
 threading.Thread(target=lambda: (call("unshare", 0x04000000), ready())).start()`, `namespace ns/uts: it is in another UTS namespace than the root of the tree`},
-	{"mount namespace", `call("unshare", 0x00020000); ready()`, `namespace ns/mnt: it is in another mount namespace`},
 	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace than this program`},
 	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: it is in another pid namespace`},
 	{"user namespace of a child", `
@@ -144,7 +143,7 @@ ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},
 // refusedNeeds are the capabilities that some of them take.
 var refusedNeeds = map[string]uint{
 	"raw socket": unix.CAP_NET_RAW, "packet socket": unix.CAP_NET_RAW, "fanotify": unix.CAP_SYS_ADMIN,
-	"UTS namespace of a child": unix.CAP_SYS_ADMIN, "UTS namespace of a thread": unix.CAP_SYS_ADMIN, "mount namespace": unix.CAP_SYS_ADMIN,
+	"UTS namespace of a child": unix.CAP_SYS_ADMIN, "UTS namespace of a thread": unix.CAP_SYS_ADMIN,
 	"time namespace for children": unix.CAP_SYS_ADMIN, "pid namespace for children": unix.CAP_SYS_ADMIN, "seccomp filter with a listener": unix.CAP_SYS_ADMIN,
 	"userfaultfd": unix.CAP_SYS_PTRACE, "performance counter": unix.CAP_PERFMON, "BPF map": unix.CAP_BPF,
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -114,9 +115,38 @@ func (l *launcher) setNamespaces(p *process) error {
 			return err
 		}
 	}
+	if own.Has(image.NewMount) {
+		if err := r.mounts(own); err != nil {
+			return err
+		}
+	}
 	_, err := p.leader().call(sysMunmap, p.scratch, scratchSize)
 	p.scratch = 0
 	return err
+}
+
+// mounts makes the stub's mounts private, as they were, and has the stub mount
+// what the image has beyond them.
+func (r *reborn) mounts(own *image.Namespaces) error {
+	if _, err := r.do(sysMount, 0, []byte("/\x00"), 0, unix.MS_REC|unix.MS_PRIVATE, 0); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	for i := range own.Mounts {
+		m := &own.Mounts[i]
+		flags := uint32(0)
+		for _, option := range strings.Split(m.Options, ",") {
+			flags |= image.MountFlags[option]
+		}
+		text := func(s string) []byte { return append([]byte(s), 0) }
+		if _, err := r.do(sysMount, text(m.Source), text(m.Target), text(m.Type), flags, text(m.Data())); err != nil {
+			hint := ""
+			if m.Type == "proc" && errors.Is(err, unix.EPERM) {
+				hint = " (one may mount the processes of a pid namespace of one's own only: --pids=namespace)"
+			}
+			return fmt.Errorf("mount %s at %s: %w%s", m.Type, m.Target, err, hint)
+		}
+	}
+	return nil
 }
 
 // setSysctl makes the stub set a parameter of its new namespaces, unless it is

@@ -16,7 +16,7 @@ import (
 // leaves its processes in those of its caller; so the checkpoint must be made
 // from inside.
 var foreign = []struct{ file, what string }{
-	{"mnt", "mount"},
+
 	{"time_for_children", "time"}, {"pid_for_children", "pid"},
 }
 
@@ -132,6 +132,11 @@ func (s *saver) namespaces(p *process, _ *image.Process) error {
 	}
 	if own.Has(image.NewNet) {
 		if err := s.network(p, own); err != nil {
+			return err
+		}
+	}
+	if own.Has(image.NewMount) {
+		if err := s.mountNamespace(p, own); err != nil {
 			return err
 		}
 	}

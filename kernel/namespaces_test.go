@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,6 +31,9 @@ func unshared(t *testing.T, options ...string) []string {
 	return by
 }
 
+// namespaceKey is the key of what they make in an IPC namespace.
+const namespaceKey = 0x63017
+
 // namespaceCases are programs with a namespace of their own, and the option of
 // unshare(1) that makes it.
 var namespaceCases = []struct {
@@ -51,7 +55,7 @@ call("sethostname", b"", 0); ready(); same(os.uname().nodename, ""); print("ok")
 		require.Empty(t, m.Namespaces[0].Hostname)
 	}},
 	{"IPC", "--ipc", sysvScript[len("\nkey = int(sys.argv[1])\n"):] + `
-key = 0x63017
+key = ` + strconv.Itoa(namespaceKey) + `
 if os.geteuid() == 0: skipped = [call("msgget", key + n, 0o1600) for n in range(3)]; [call("msgctl", q, 0, 0) for q in skipped]
 q = call("msgget", key, 0o1640); send(q, 5, b"first"); send(q, 2, b"second" * 1000)
 s = call("semget", key, 3, 0o1604); setall(s, 7, 0, 32767); operate(s, (1, 1, 0))
@@ -216,7 +220,7 @@ func hostState(t *testing.T) string {
 		b, err := os.ReadFile("/proc/sysvipc/" + kind)
 		require.NoError(t, err)
 		for _, line := range strings.Split(string(b), "\n") {
-			if f := strings.Fields(line); len(f) > 1 {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == strconv.Itoa(namespaceKey) { // others may be at work
 				state += "\n" + kind + " " + f[0] + " " + f[1]
 			}
 		}

@@ -88,8 +88,8 @@ os.wait()`, `namespace ns/uts: it is in another UTS namespace than the root of t
 	{"UTS namespace of a thread", `
 import threading
 threading.Thread(target=lambda: (call("unshare", 0x04000000), ready())).start()`, `namespace ns/uts: it is in another UTS namespace than the root of the tree`},
-	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace than this program`},
-	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: it is in another pid namespace`},
+	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: its children are to be in another time namespace than it is`},
+	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: its children are to be in another pid namespace than it is`},
 	{"user namespace of a child", `
 p = os.fork()
 if p == 0:

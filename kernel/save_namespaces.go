@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -12,21 +11,12 @@ import (
 	"cr/image"
 )
 
-// foreign are the kinds of namespaces that an image does not hold. A restart
-// leaves its processes in those of its caller; so the checkpoint must be made
-// from inside.
-var foreign = []struct{ file, what string }{
-
-	{"time_for_children", "time"}, {"pid_for_children", "pid"},
-}
-
-// forChildren ends the names of namespaces that are those of a task's children
-// only.
-const forChildren = "_for_children"
+// forChildren are the kinds of namespaces that a task can have its children born
+// in while it stays where it is (time_namespaces(7), pid_namespaces(7)).
+var forChildren = []string{"time", "pid"}
 
 // checkNamespaces finds out which namespaces the tree has for itself, and
-// refuses processes that are in others than its root, or in some that an image
-// does not hold.
+// refuses processes that are in others than its root.
 func (s *saver) checkNamespaces() error {
 	root := s.tree.processes[0]
 	own := uint32(0)
@@ -61,25 +51,19 @@ func (s *saver) checkNamespaces() error {
 	return nil
 }
 
-// otherNamespace refuses a task that is in a namespace of its own.
+// otherNamespace refuses a task that is in another namespace than the root of the
+// tree, or whose children shall be.
 func (s *saver) otherNamespace(p *process, t *task) bool {
-	for _, n := range foreign {
-		own, theirs := procPath(os.Getpid(), "ns/"+n.file), procPath(t.tid, "ns/"+n.file)
-		if strings.HasSuffix(n.file, forChildren) {
-			own = procPath(t.tid, "ns/"+strings.TrimSuffix(n.file, forChildren))
-		}
-		same, err := sameFile(own, theirs)
-		if n.file == "pid_for_children" && errors.Is(err, unix.ENOENT) {
+	for _, kind := range forChildren {
+		file := "ns/" + kind + "_for_children"
+		same, err := sameFile(procPath(t.tid, "ns/"+kind), procPath(t.tid, file))
+		if kind == "pid" && errors.Is(err, unix.ENOENT) {
 			err = nil // the namespace waits for its first process
 		}
 		if err != nil || same {
 			continue // the kernel has no such namespaces
 		}
-		hint := fmt.Sprintf("checkpoint it from inside (nsenter --target %d --all cr checkpoint), and restart it there", p.pid)
-		if strings.HasSuffix(n.file, forChildren) {
-			hint = "let it make no namespaces for its children"
-		}
-		s.refuse(p, "namespace", "ns/"+n.file, "it is in another "+n.what+" namespace than this program, and an image does not hold one", hint)
+		s.refuse(p, "namespace", file, "its children are to be in another "+kind+" namespace than it is", "let it make no namespaces for its children")
 		return true
 	}
 	for _, k := range image.NamespaceKinds {

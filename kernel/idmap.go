@@ -25,14 +25,15 @@ func (m idMap) inside(outside uint32) uint32 {
 	return overflowID
 }
 
-// names reports whether the other namespace has an id.
-func (m idMap) names(inside uint32) bool {
+// outside is an id of the other namespace in this program's; it is false if the
+// other has no such id.
+func (m idMap) outside(inside uint32) (uint32, bool) {
 	for _, r := range m {
 		if inside >= r.Inside && inside-r.Inside < r.Count {
-			return true
+			return r.Outside + inside - r.Inside, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // idMaps are those of users and of groups.

@@ -88,9 +88,10 @@ type launcher struct {
 	rs      *restarter
 	options LaunchOptions
 	made    *Restarted
-	stub    int   // pid; 0 if it is not running
-	third   int   // where the descriptor is that shall be reportFD; 0 if there is none
-	init    *task // of the pid namespace: stopped until all else runs; nil if there is none
+	stub    int        // pid; 0 if it is not running
+	third   int        // where the descriptor is that shall be reportFD; 0 if there is none
+	groups  *authority // that the stub is born with; nil: those of this program
+	init    *task      // of the pid namespace: stopped until all else runs; nil if there is none
 }
 
 func (l *launcher) launch() error {
@@ -210,8 +211,11 @@ func (l *launcher) start() error {
 		}
 	}
 	var p *os.Process
-	err = withLayout(kind.layout, func() (err error) {
-		p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+	err = withLayout(kind.layout, func() error {
+		_, err := l.groups.do(func() (_ int, err error) {
+			p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+			return 0, err
+		})
 		return err
 	})
 	if err != nil {

@@ -39,12 +39,20 @@ func (l *launcher) setUsers(sys *syscall.SysProcAttr) error {
 		own := l.rs.img.OwnNamespaces()
 		l.rs.ids = idMaps{append(idMap{}, own.UIDs...), append(idMap{}, own.GIDs...)}
 		sys.GidMappingsEnableSetgroups = own.Setgroups
-		if !l.rs.ids.uids.names(first.UID) || !l.rs.ids.gids.names(first.GID) {
+		_, user := l.rs.ids.uids.outside(first.UID)
+		_, group := l.rs.ids.gids.outside(first.GID)
+		if !user || !group {
 			return &RefusedError{PID: int(l.rs.img.Header.Root), Kind: "credentials", Reason: fmt.Sprintf("uid %d or gid %d has no name in the user namespace of the image", first.UID, first.GID),
 				Hint: "restart it as the user whom it belongs to", Errno: unix.EPERM}
 		}
 		// From now on it is nobody outside whom the image was not.
 		sys.Credential = &syscall.Credential{Uid: first.UID, Gid: first.GID, NoSetGroups: true}
+		l.groups = &authority{os.Geteuid(), os.Getegid(), []int{}, ^uint64(0)}
+		for _, g := range first.Groups {
+			if outside, ok := l.rs.ids.gids.outside(g); ok {
+				l.groups.groups = append(l.groups.groups, int(outside))
+			}
+		}
 	} else {
 		l.rs.ids = idMaps{idMap{{Inside: first.UID, Outside: uint32(os.Getuid()), Count: 1}}, idMap{{Inside: first.GID, Outside: uint32(os.Getgid()), Count: 1}}}
 		l.rs.oneUser = true

@@ -104,6 +104,12 @@ print("ok")`, func(t *testing.T, m *image.Image) {
 		require.True(t, own.LoopbackUp)
 		require.Contains(t, own.Sysctls, image.Sysctl{Name: "net/core/somaxconn", Value: "77"})
 	}},
+	{"network of a program without privilege", "--net", `
+if os.geteuid() == 0 and open("/proc/self/uid_map").read().split()[2] != "1":
+    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+s = socket.socket(socket.AF_UNIX); s.bind("\0name"); was = os.getresuid(); ready(); same(os.getresuid(), was); same(s.getsockname(), b"\0name"); print("ok")`, func(t *testing.T, m *image.Image) {
+		require.False(t, m.Namespaces[0].LoopbackUp)
+	}},
 	{"user", "--user --map-root-user", `
 def who(): return os.getresuid(), os.getresgid(), os.getgroups(), open("/proc/self/uid_map").read(), open("/proc/self/setgroups").read(), [l for l in open("/proc/self/status") if l[:3] == "Cap"]
 same(os.getuid(), 0); was = who(); ready(); same(who(), was)

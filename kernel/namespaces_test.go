@@ -285,6 +285,20 @@ func TestNamespacesInto(t *testing.T) {
 	q.finish()
 }
 
+// TestUserNamespaceInto: a program that was root in a user namespace of its own is
+// nobody's root elsewhere.
+func TestUserNamespaceInto(t *testing.T) {
+	saved := startBy(t, unshared(t, "--user", "--map-root-user"), `ready(); print("ok")`).checkpoint(kernel.CheckpointOptions{})
+	q := start(t, `
+try: ready()
+except OSError as e: same(e.errno, errno.EOPNOTSUPP); print("ok") # that was its call`)
+	answered, err := kernel.RestartInto(q.pid, bytes.NewReader(saved), kernel.RestartOptions{})
+	require.ErrorIs(t, err, unix.EOPNOTSUPP)
+	require.ErrorContains(t, err, "the caller of restart() has none (restart it with cr restart)")
+	require.True(t, answered)
+	q.expect("ok")
+}
+
 // TestNamespacesHostile: what an image says of namespaces is checked before
 // any is made.
 func TestNamespacesHostile(t *testing.T) {

@@ -22,13 +22,13 @@ import (
 func (s *saver) network(p *process, own *image.Namespaces) error {
 	refuse := func(object, reason, hint string) { s.refuse(p, "network namespace", object, reason, hint) }
 	for _, step := range []func(*process, *image.Namespaces, func(object, reason, hint string)) error{
-		interfaces, addresses, routes, routingRules, packetFilters,
+		interfaces, addresses, routes, routingRules,
 	} {
 		if err := step(p, own, refuse); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.packetFilters(p, refuse)
 }
 
 // text is a string of an attribute.
@@ -144,9 +144,13 @@ func routingRules(p *process, _ *image.Namespaces, refuse func(object, reason, h
 }
 
 // packetFilters looks for tables of nftables and of iptables.
-func packetFilters(p *process, _ *image.Namespaces, refuse func(object, reason, hint string)) error {
+func (s *saver) packetFilters(p *process, refuse func(object, reason, hint string)) error {
 	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} {
-		b, err := readProc(p.pid, "net/"+name)
+		var b []byte
+		_, err := s.options.as.do(func() (_ int, err error) {
+			b, err = readProc(p.pid, "net/"+name)
+			return 0, err
+		})
 		if err == nil && len(bytes.TrimSpace(b)) > 0 {
 			refuse(strings.Join(strings.Fields(string(b)), " "), "tables of iptables", "restart in a namespace that is set up alike, from inside")
 		}
@@ -167,7 +171,7 @@ func packetFilters(p *process, _ *image.Namespaces, refuse func(object, reason, 
 		})
 	}
 	err := p.dumpOf(netlinkNetfilter, getTable, make([]byte, 4), each)
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EPERM) && s.options.as == nil {
 		// The process may not. This program may, if it may enter.
 		err = inNetwork(p.pid, func() error {
 			sock, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, netlinkNetfilter)

@@ -32,9 +32,14 @@ func (rs *restarter) readUsers(pid int) error {
 		return err
 	}
 	rs.otherUsers, rs.ownUsers = theirs != ours, rs.ownUsers || theirs.ino != firstUserNS
-	if rs.otherUsers && rs.ids.uids == nil && rs.img.OwnNamespaces().Has(image.NewUser) {
-		rs.ids, err = readIDMaps(pid) // of a caller, whose own namespace has to do
+	if rs.ids.uids != nil || !rs.img.OwnNamespaces().Has(image.NewUser) {
+		return nil
 	}
+	if !rs.otherUsers {
+		return &RefusedError{PID: pid, Kind: "credentials", Reason: "the image is of processes that have a user namespace for themselves, and the caller of restart() has none",
+			Hint: "restart it with cr restart", Errno: unix.EOPNOTSUPP}
+	}
+	rs.ids, err = readIDMaps(pid) // of the caller, whose own namespace has to do
 	return err
 }
 

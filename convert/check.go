@@ -86,6 +86,7 @@ func Check(m *regset.Machine, img *image.Image) Reasons {
 	if int(img.Header.PageSize) != m.PageSize {
 		out.add(0, fmt.Errorf("pages are of %d bytes, those of the machine of %d: %w", img.Header.PageSize, m.PageSize, ErrForeign))
 	}
+	checkNamespaces(m, img, &out)
 	for _, c := range img.CPUs {
 		if !m.Runs(c.State.ABI) {
 			out.add(c.TID, fmt.Errorf("a task of ABI %s; the machine's kernel runs %s: %w", c.State.ABI, strings.Join(m.ABIs, ", "), ErrForeign))
@@ -101,6 +102,23 @@ func Check(m *regset.Machine, img *image.Image) Reasons {
 		}
 	}
 	return out
+}
+
+// checkNamespaces finds namespaces of the image that the machine cannot make.
+func checkNamespaces(m *regset.Machine, img *image.Image, out *Reasons) {
+	if m.Namespaces == nil {
+		return
+	}
+	has := make(map[string]bool)
+	for _, kind := range m.Namespaces {
+		has[kind] = true
+	}
+	own := img.OwnNamespaces()
+	for _, k := range image.NamespaceKinds {
+		if own.Has(k.Flag) && !has[k.File] {
+			out.add(0, fmt.Errorf("the processes have a namespace of kind %s for themselves, and the machine can make none: %w", k.Name, ErrForeign))
+		}
+	}
 }
 
 // checkMemory finds mappings at addresses that the machine's kernel gives to

@@ -139,6 +139,19 @@ func TestCheckMachine(t *testing.T) {
 		require.ErrorIs(t, got, convert.ErrForeign)
 		require.EqualError(t, got, "pages are of 4096 bytes, those of the machine of 65536: the machine has no such tasks")
 	})
+	t.Run("namespaces", func(t *testing.T) {
+		img := made(power8, regset.PPC64)
+		require.True(t, img.OwnNamespaces().Has(image.NewUTS))
+		with := *power8
+		for _, kinds := range [][]string{nil, {"net", "ipc", "uts", "user", "mnt"}} {
+			with.Namespaces = kinds
+			require.Empty(t, convert.Check(&with, img))
+		}
+		with.Namespaces = []string{}
+		got := convert.Check(&with, img)
+		require.ErrorIs(t, got, convert.ErrForeign)
+		require.ErrorContains(t, got, "a namespace of kind UTS for themselves, and the machine can make none")
+	})
 	t.Run("address space", func(t *testing.T) {
 		img := made(power8, regset.PPC)
 		for _, mm := range img.MMs {

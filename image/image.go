@@ -65,7 +65,8 @@ type Image struct {
 	Seccomps   []*Seccomp
 	Queues     []*Queue
 	Semaphores []*Semaphores
-	Bytes      uint64 // contents of memory that follow, at most; for progress
+	Namespaces []*Namespaces // one at most
+	Bytes      uint64        // contents of memory that follow, at most; for progress
 
 	index [lastIndexed + 1]index // by tag
 }
@@ -122,6 +123,9 @@ func (m *Image) records() []record {
 		list = append(list, r)
 	}
 	for _, r := range m.Semaphores {
+		list = append(list, r)
+	}
+	for _, r := range m.Namespaces {
 		list = append(list, r)
 	}
 	return list
@@ -198,6 +202,10 @@ func (m *Image) add(t Tag) record {
 	case TagSemaphores:
 		r := new(Semaphores)
 		m.Semaphores = append(m.Semaphores, r)
+		return r
+	case TagNamespaces:
+		r := new(Namespaces)
+		m.Namespaces = append(m.Namespaces, r)
 		return r
 	}
 	return nil

@@ -33,7 +33,7 @@ func (m *Image) Validate() error {
 	m.index = [lastIndexed + 1]index{}
 	v := &validator{m: m, word: make(map[uint32]int)}
 	for _, check := range []func() error{
-		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.objects, v.state,
+		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.objects, v.state, v.namespaces,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,37 @@ var invalid = []struct {
 	{"a set of none", func(m *image.Image) { m.Semaphores[0].Values = nil }, "semaphores 1: a set of 0"},
 	{"a set of too many", func(m *image.Image) { m.Semaphores[0].Values = make([]uint32, 32001) }, "semaphores 1: a set of 32001"},
 	{"value of a semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 32768 }, "semaphores 1: semaphore 1 is 32768"},
+	{"one set of namespaces", func(m *image.Image) { m.Namespaces = append(m.Namespaces, m.Namespaces[0]) }, "two sets of namespaces"},
+	{"kinds of namespaces", func(m *image.Image) { m.Namespaces[0].Own = 1 }, "namespaces of kinds 0x1"},
+	{"no namespaces", func(m *image.Image) { m.Namespaces[0].Own = 0 }, "namespaces of kinds 0x0"},
+	{"length of a host name", func(m *image.Image) { m.Namespaces[0].Hostname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
+	{"length of a domain name", func(m *image.Image) { m.Namespaces[0].Domainname = strings.Repeat("x", 65) }, "a host or domain name of more than 64 bytes"},
+	{"no NUL in a host name", func(m *image.Image) { m.Namespaces[0].Hostname = "a\x00" }, "a host or domain name holds a NUL"},
+	{"queues of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewIPC }, "queues of an IPC namespace that is not the processes' own"},
+	{"interface of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewNet }, "an interface of a network namespace that is not"},
+	{"parameters of a namespace that is not there", func(m *image.Image) {
+		m.Namespaces[0].Sysctls[0].Name = "net/core/somaxconn"
+		m.Namespaces[0].Own &^= image.NewNet
+		m.Namespaces[0].LoopbackUp = false
+	}, "parameter \"net/core/somaxconn\" is of none of the namespaces"},
+	{"maps of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewUser }, "maps of a user namespace that is not"},
+	{"range of no ids", func(m *image.Image) { m.Namespaces[0].UIDs[0].Count = 0 }, "ids 0, outside 1000, 0 of them"},
+	{"range of ids", func(m *image.Image) { m.Namespaces[0].GIDs[0].Inside = 1<<32 - 1 }, "ids 4294967295, outside 100, 1 of them"},
+	{"ranges of ids", func(m *image.Image) { m.Namespaces[0].UIDs = make([]image.IDRange, 341) }, "a map of 341 ranges of ids"},
+	{"mounts of a namespace that is not there", func(m *image.Image) { m.Namespaces[0].Own &^= image.NewMount }, "mounts of a mount namespace that is not"},
+	{"type of a mount", func(m *image.Image) { m.Namespaces[0].Mounts[0].Type = "overlay" }, "mount \"/mnt\": a file system of type \"overlay\""},
+	{"target of a mount", func(m *image.Image) { m.Namespaces[0].Mounts[0].Target = "/a/../etc" }, "mount \"/a/../etc\": \"none\" at"},
+	{"option of a mount", func(m *image.Image) { m.Namespaces[0].Mounts[0].Options = "rw,bind" }, "mount \"/mnt\": its option \"bind\""},
+	{"option of a file system", func(m *image.Image) { m.Namespaces[0].Mounts[0].Super = "rw,size=1,x=2" }, "mount \"/mnt\": its option \"x=2\""},
+	{"name of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Name = "../kernel/core_pattern" }, "parameter \"../kernel/core_pattern\" is of none"},
+	{"parameters are unique", func(m *image.Image) { m.Namespaces[0].Sysctls[1].Name = "kernel/msgmax" }, "parameter \"kernel/msgmax\" is of none of the namespaces, or there twice"},
+	{"value of a parameter", func(m *image.Image) { m.Namespaces[0].Sysctls[0].Value = "1\n2" }, "parameter kernel/msgmax is \"1\\n2\""},
+	{"name of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].Name = "a/b" }, "a message queue \"a/b\""},
+	{"message queues are unique", func(m *image.Image) {
+		m.Namespaces[0].MQueues = append(m.Namespaces[0].MQueues, m.Namespaces[0].MQueues[0])
+	}, "a message queue \"jobs\", or it is there twice"},
+	{"mode of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].Mode = 0o4777 }, "message queue \"jobs\": mode 04777"},
+	{"size of a message queue", func(m *image.Image) { m.Namespaces[0].MQueues[0].MaxMessages = 0 }, "message queue \"jobs\": 0 messages of 8192 bytes"},
 	{"tids are unique", func(m *image.Image) { m.Tasks[1].TID = 100 }, "task 100: there are two of it"},
 	{"tids in range", func(m *image.Image) { m.Tasks[1].TID = 0 }, "task 0: identifier out of range"},
 	{"one cpu per task", func(m *image.Image) { m.CPUs[1].TID = 100 }, "cpu 100: there are two of it"},

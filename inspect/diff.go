@@ -15,7 +15,7 @@ import (
 type Difference struct {
 	PID  uint32 `json:"pid"`  // 0 for the image as a whole
 	TID  uint32 `json:"tid"`  // 0 for what tasks share
-	What string `json:"what"` // image, System V, process, task, register, mapping, memory, descriptor
+	What string `json:"what"` // image, namespace, System V, process, task, register, mapping, memory, descriptor
 	Name string `json:"name"`
 	A    string `json:"a"`
 	B    string `json:"b"`
@@ -57,6 +57,7 @@ func (d *differ) all() {
 	d.note("image", "abi", a.ABI, b.ABI)
 	d.note("image", "kernel", a.Release, b.Release)
 	d.note("image", "page size", fmt.Sprint(a.PageSize), fmt.Sprint(b.PageSize))
+	d.keyed("namespace", namespaceNames(d.a.report.Namespaces), namespaceNames(d.b.report.Namespaces))
 	d.keyed("System V", objectNames(d.a.report.Objects), objectNames(d.b.report.Objects))
 	other := make(map[uint32]*Process)
 	for i := range d.b.report.Processes {

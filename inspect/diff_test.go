@@ -42,6 +42,15 @@ func TestDiff(t *testing.T) {
 		{"descriptor of a thread", func(m *image.Image) {
 			m.Tables, m.Tasks[1].Files = append(m.Tables, &image.Files{ID: 9, FDs: []image.FD{{Number: 3, File: 2}}}), 9
 		}, inspect.Difference{PID: 100, TID: 101, What: "descriptor", Name: "3", B: "rw device /dev/null at 0"}},
+		{"host name", func(m *image.Image) { m.Namespaces[0].Hostname = "other" }, inspect.Difference{
+			What: "namespace", Name: "uts", A: "own host name inside", B: "own host name other",
+		}},
+		{"interface down", func(m *image.Image) { m.Namespaces[0].LoopbackUp = false }, inspect.Difference{
+			What: "namespace", Name: "net", A: "own lo is up", B: "own lo is down",
+		}},
+		{"namespace gone", func(m *image.Image) {
+			m.Namespaces[0].Own, m.Namespaces[0].MQueues, m.Namespaces[0].Sysctls = image.NewUTS|image.NewNet|image.NewUser|image.NewMount, nil, nil
+		}, inspect.Difference{What: "namespace", Name: "ipc", A: "own message queues /jobs"}},
 		{"semaphore", func(m *image.Image) { m.Semaphores[0].Values[1] = 6 }, inspect.Difference{
 			What: "System V", Name: "semaphores 2", A: "key 0x0 640 1000:100 [0 5]", B: "key 0x0 640 1000:100 [0 6]",
 		}},

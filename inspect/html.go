@@ -37,12 +37,13 @@ func (r *Report) HTML(w io.Writer) error {
 // htmlPage is what the template shows besides the report.
 type htmlPage struct {
 	*Report
-	Title   string
-	Tree    []htmlLine
-	Spaces  []htmlSpace
-	Shared  []htmlShared
-	Objects []htmlObject
-	Tables  []htmlTable
+	Title     string
+	OwnSpaces string // namespaces
+	Tree      []htmlLine
+	Spaces    []htmlSpace
+	Shared    []htmlShared
+	Objects   []htmlObject
+	Tables    []htmlTable
 }
 
 // htmlLine is a line of the process tree.
@@ -95,7 +96,7 @@ type htmlDescriptor struct {
 }
 
 func newHTMLPage(r *Report) *htmlPage {
-	p := &htmlPage{Report: r, Title: fmt.Sprint("image ", r.Image.ID)}
+	p := &htmlPage{Report: r, Title: fmt.Sprint("image ", r.Image.ID), OwnSpaces: r.ownNamespaces()}
 	for i := range r.Processes {
 		if r.Processes[i].PID == r.Image.Root {
 			p.Title += ": " + clean(r.Processes[i].Comm)

@@ -68,6 +68,7 @@ func Read(r io.Reader, o Options) (*Report, error) {
 	rep.Pipes = b.pipes()
 	rep.Sockets = b.sockets()
 	rep.Objects = b.objects()
+	rep.Namespaces = b.namespaces()
 	rep.Processes = b.processes()
 	return rep, nil
 }

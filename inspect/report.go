@@ -11,13 +11,14 @@ const Version = 1
 
 // Report is what `cr info` shows.
 type Report struct {
-	Version      int       `json:"version"`
-	Image        Image     `json:"image"`
-	Processes    []Process `json:"processes"` // parents before their children
-	SharedMemory []Shared  `json:"shared_memory"`
-	Pipes        []Pipe    `json:"pipes"`
-	Sockets      []Socket  `json:"sockets"`
-	Objects      []Object  `json:"system_v"`
+	Version      int         `json:"version"`
+	Image        Image       `json:"image"`
+	Processes    []Process   `json:"processes"` // parents before their children
+	SharedMemory []Shared    `json:"shared_memory"`
+	Pipes        []Pipe      `json:"pipes"`
+	Sockets      []Socket    `json:"sockets"`
+	Objects      []Object    `json:"system_v"`
+	Namespaces   []Namespace `json:"namespaces"`
 
 	hex *dump
 }

@@ -61,7 +61,7 @@ func readSide(r io.Reader) (*side, error) {
 		}
 	}
 	b := &builder{m: m, o: Options{Regs: true, Maps: true}, saved: newSaved(m)}
-	s.report = &Report{Image: b.image(0), Processes: b.processes(), Objects: b.objects()}
+	s.report = &Report{Image: b.image(0), Processes: b.processes(), Objects: b.objects(), Namespaces: b.namespaces()}
 	return s, nil
 }
 

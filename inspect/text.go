@@ -45,6 +45,7 @@ func (r *Report) Text(w io.Writer, style Style) error {
 		return t.Flush()
 	}
 	t.header()
+	t.namespaces()
 	t.tree()
 	t.memory()
 	t.shared()

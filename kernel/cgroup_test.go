@@ -191,3 +191,28 @@ print(inside() + os.waitstatus_to_exitcode(os.wait()[1]))
 	_, err = tryRestart(t, outside, enter)
 	require.ErrorContains(t, err, "no such group is mounted")
 }
+
+// TestGroupNamespace: with its control groups, a program has a namespace again
+// whose root is the group that it was in.
+func TestGroupNamespace(t *testing.T) {
+	g := newMemoryGroup(t)
+	by := append([]string{"sh", "-c", `echo $$ >"$0"/cgroup.procs && exec "$@"`, g.dir}, unshared(t, "--cgroup")...)
+	p := startBy(t, by, `
+def groups(): return set(l.strip().split(":", 2)[2] for l in open("/proc/self/cgroup"))
+same(groups(), {"/"}); ready(); same(groups(), {"/"}); ready(); print("ok")`)
+	saved := p.checkpoint(kernel.CheckpointOptions{Kill: true})
+	_, _ = p.end()
+	for _, pids := range []kernel.PIDs{kernel.NamespacePIDs, kernel.FreshPIDs} {
+		q := restart(t, saved, func(o *kernel.LaunchOptions) { o.ControlGroups, o.PIDs = true, pids })
+		_, err := io.WriteString(q.in, "go\n")
+		require.NoError(t, err)
+		q.expect("ready")
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", q.pid))
+		require.NoError(t, err)
+		require.Contains(t, string(b), "/"+filepath.Base(g.dir)+"\n")
+		q.finish()
+	}
+	m, _, err := image.Read(bytes.NewReader(saved))
+	require.NoError(t, err)
+	require.True(t, m.OwnNamespaces().Has(image.NewCgroup))
+}

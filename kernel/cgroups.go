@@ -42,30 +42,39 @@ func groupsIn(text string) []controlGroup {
 // enterGroups moves the processes of a restart to the control groups that they
 // were in, as the caller may. They are stopped still.
 func (rs *restarter) enterGroups() error {
-	mounts, err := readFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
 	for _, r := range rs.list {
 		if r.rec.State == image.Zombie {
 			continue
 		}
-		now, err := readProc(r.pid, "cgroup")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := rs.enterGroupsOf(r.pid, r.rec); err != nil {
 			return err
 		}
-		is := make(map[controlGroup]bool)
-		for _, g := range groupsIn(string(now)) {
-			is[g] = true
+	}
+	return nil
+}
+
+// enterGroupsOf moves a process to the control groups that one of the image was
+// in.
+func (rs *restarter) enterGroupsOf(pid int, rec *image.Process) error {
+	mounts, err := readFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	now, err := readProc(pid, "cgroup")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	is := make(map[controlGroup]bool)
+	for _, g := range groupsIn(string(now)) {
+		is[g] = true
+	}
+	for _, g := range groupsIn(rec.Cgroup) {
+		if is[g] {
+			continue
 		}
-		for _, g := range groupsIn(r.rec.Cgroup) {
-			if is[g] {
-				continue
-			}
-			if err := rs.enterGroup(string(mounts), g, r.pid); err != nil {
-				return &RefusedError{PID: int(r.rec.PID), Kind: "control group", Object: g.String(),
-					Reason: fmt.Sprintf("it cannot be entered: %v", err), Hint: "make it, or restart without --cgroups", Errno: Errno(err)}
-			}
+		if err := rs.enterGroup(string(mounts), g, pid); err != nil {
+			return &RefusedError{PID: int(rec.PID), Kind: "control group", Object: g.String(),
+				Reason: fmt.Sprintf("it cannot be entered: %v", err), Hint: "make it, or restart without --cgroups", Errno: Errno(err)}
 		}
 	}
 	return nil

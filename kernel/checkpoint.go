@@ -103,20 +103,22 @@ func (tr *tree) endedMeanwhile(err error) error {
 
 // saver makes an image of a frozen tree.
 type saver struct {
-	waiting bool // the caller has been found waiting in its call
-	tree    *tree
-	options CheckpointOptions
-	img     *image.Image
-	refused RefusedErrors
-	lastID  uint32
-	files   map[fileKey]uint32
-	sums    fileSums
-	memory  []memoryPart
-	whole   map[uint64]bool        // of the process at hand: memoryPart.whole
-	online  []byte                 // processors of this machine
-	sysv    map[*process][]sysvUse // that are to be read by a process
-	owners  map[int][]*process     // see ownerOf
-	noSlack bool                   // /proc does not tell of the timer slack
+	waiting  bool // the caller has been found waiting in its call
+	tree     *tree
+	options  CheckpointOptions
+	img      *image.Image
+	refused  RefusedErrors
+	lastID   uint32
+	files    map[fileKey]uint32
+	sums     fileSums
+	memory   []memoryPart
+	whole    map[uint64]bool        // of the process at hand: memoryPart.whole
+	online   []byte                 // processors of this machine
+	sysv     map[*process][]sysvUse // that are to be read by a process
+	ids      idMaps                 // of the user namespace of the tree
+	owners   map[int][]*process     // see ownerOf
+	noSlack  bool                   // /proc does not tell of the timer slack
+	segments map[int32]segment      // of the tree's own IPC namespace
 	fileSaver
 }
 
@@ -135,7 +137,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 	if err := s.header(); err != nil {
 		return 0, err
 	}
-	s.checkNamespaces()
+	if err := s.checkNamespaces(); err != nil {
+		return 0, err
+	}
 	s.noteImage(w)
 	defer s.closeFiles()
 	defer s.sums.wait()
@@ -368,7 +372,7 @@ func (s *saver) parts(p *process) error {
 		return err
 	}
 	for _, step := range []func(*process, *image.Process) error{
-		s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.sysvObjects, s.tasks,
+		s.ipcNamespace, s.mm, s.fs, s.sighand, s.signals, s.settings, s.descriptors, s.sysvObjects, s.namespaces, s.tasks,
 	} {
 		if err := step(p, r); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cr/image"
 	"cr/regset"
 )
 
@@ -67,7 +68,26 @@ func describe() (*regset.Machine, error) {
 		return nil, err
 	}
 	describeSpace(m)
+	m.Namespaces = usableNamespaces()
 	return m, nil
+}
+
+// usableNamespaces lists the kinds of namespaces that an image can hold and that
+// can be made here: the kernel has them, and their limit is not 0
+// (namespaces(7)).
+func usableNamespaces() []string {
+	list := []string{}
+	for _, k := range image.NamespaceKinds {
+		if _, err := os.Stat("/proc/self/ns/" + k.File); err != nil {
+			continue
+		}
+		limit, err := os.ReadFile("/proc/sys/user/max_" + k.File + "_namespaces")
+		if err == nil && strings.TrimSpace(string(limit)) == "0" {
+			continue
+		}
+		list = append(list, k.File)
+	}
+	return list
 }
 
 // ownString reads a string of this program's own memory that the kernel has

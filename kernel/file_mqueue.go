@@ -30,12 +30,17 @@ func saveMQueue(s *saver, d *openDescriptor) error {
 		return nil
 	}
 	d.file.Path = "/" + path.Base(d.file.Path)
-	if d.access() == unix.O_WRONLY {
-		return nil
-	}
 	own, err := d.dup()
 	if err != nil {
 		return err
+	}
+	if s.ownIPC() {
+		if err := s.nameQueue(d, own); err != nil {
+			return err
+		}
+	}
+	if d.access() == unix.O_WRONLY {
+		return nil
 	}
 	b := make([]byte, 128)
 	n, err := pread(own, b, 0)
@@ -52,6 +57,9 @@ func saveMQueue(s *saver, d *openDescriptor) error {
 
 // stageMQueue opens a message queue by its name.
 func (rs *restarter) stageMQueue(f *image.File) error {
+	if err := rs.newMQueue(f.Path[1:]); err != nil {
+		return err
+	}
 	fd, err := rs.root.do(sysMqOpen, append([]byte(f.Path[1:]), 0), rs.openFlags(f), 0, 0)
 	if err != nil {
 		return fmt.Errorf("message queue %s: %w", f.Path, err)

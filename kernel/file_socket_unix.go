@@ -51,7 +51,7 @@ func (s *saver) listUnix(p *process) error {
 		s.unixOf, s.unix = make(map[string]bool), make(map[uint32]*unixInfo)
 	}
 	s.unixOf[ns] = true
-	sock, err := p.diagSocket()
+	sock, err := p.netlinkSocket(netlinkSockDiag)
 	if err != nil {
 		return err
 	}

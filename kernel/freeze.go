@@ -320,19 +320,23 @@ func (t *tree) isStopped(c *task) bool {
 // reap waits for tasks that were killed while they were traced, by themselves
 // even: the first to run on may end the process. Until their tracer has waited
 // for them nobody else is told of their end. A leader comes after its threads;
-// one that is a child of this program is left to whoever waits for children.
+// one that is a child of this program is left to whoever waits for children. The
+// init of a pid namespace comes last, as it does not end before all others in
+// there have.
 func (t *tree) reap() {
-	for _, leaders := range []bool{false, true} {
-		for _, c := range t.tasks {
-			if !c.killed {
-				continue
-			}
-			s, err := readStatus(c.tid)
-			if err != nil || (s.tgid == c.tid) != leaders || leaders && s.ppid == os.Getpid() {
-				continue
-			}
-			for err == nil {
-				_, err = waitTask(c.tid)
+	for _, inits := range []bool{false, true} {
+		for _, leaders := range []bool{false, true} {
+			for _, c := range t.tasks {
+				if !c.killed {
+					continue
+				}
+				s, err := readStatus(c.tid)
+				if err != nil || (s.tgid == c.tid) != leaders || (last(s.nstgid) == 1) != inits || leaders && s.ppid == os.Getpid() {
+					continue
+				}
+				for err == nil {
+					_, err = waitTask(c.tid)
+				}
 			}
 		}
 	}

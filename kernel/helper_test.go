@@ -52,12 +52,19 @@ type program struct {
 // start starts a Python program and waits until it is ready.
 func start(t *testing.T, script string, args ...string) *program {
 	t.Helper()
+	return startBy(t, nil, script, args...)
+}
+
+// startBy starts a Python program by a command that executes it.
+func startBy(t *testing.T, by []string, script string, args ...string) *program {
+	t.Helper()
 	// Debian's own: one of another name may be a script that starts it.
 	const python = "/usr/bin/python3"
 	if _, err := os.Stat(python); err != nil {
 		t.Skipf("no python3 to run the program with: %v", err)
 	}
-	c := exec.Command(python, append([]string{"-c", prelude + script}, args...)...)
+	argv := append(append(by[:len(by):len(by)], python, "-c", prelude+script), args...)
+	c := exec.Command(argv[0], argv[1:]...)
 	p := &program{t: t, err: new(bytes.Buffer)}
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()

@@ -98,9 +98,10 @@ type launcher struct {
 	rs      *restarter
 	options LaunchOptions
 	made    *Restarted
-	stub    int   // pid; 0 if it is not running
-	third   int   // where the descriptor is that shall be reportFD; 0 if there is none
-	init    *task // of the pid namespace: stopped until all else runs; nil if there is none
+	stub    int        // pid; 0 if it is not running
+	third   int        // where the descriptor is that shall be reportFD; 0 if there is none
+	groups  *authority // that the stub is born with; nil: those of this program
+	init    *task      // of the pid namespace: stopped until all else runs; nil if there is none
 }
 
 func (l *launcher) launch() error {
@@ -121,6 +122,9 @@ func (l *launcher) launch() error {
 		return err
 	}
 	if p.mem, err = openMemory(p.pid); err != nil {
+		return err
+	}
+	if err := l.setNamespaces(p); err != nil {
 		return err
 	}
 	if l.options.KeepClocks && l.made.Init == 0 {
@@ -178,7 +182,6 @@ func (l *launcher) start() error {
 	if err != nil {
 		return err
 	}
-	task := img.TasksOf(img.Process(img.Header.Root))[0]
 	l.made.order = kind.abi.Order()
 	f, err := stubFile(kind)
 	if err != nil {
@@ -213,32 +216,28 @@ func (l *launcher) start() error {
 		files[reportFD] = w
 	}
 	attr.Files = files
-	if l.options.PIDs == NamespacePIDs {
-		attr.Sys.Cloneflags = unix.CLONE_NEWPID
-		if os.Geteuid() != 0 {
-			attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
-			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.UID), HostID: os.Getuid(), Size: 1}}
-			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(task.Creds.GID), HostID: os.Getgid(), Size: 1}}
-			l.rs.oneUser = true
-			// The stub needs the namespace's capabilities until it has become
-			// what the image says; execve takes them from all but root.
-			last, err := lastCap()
-			if err != nil {
-				return err
-			}
-			for c := uintptr(0); c <= last; c++ {
-				attr.Sys.AmbientCaps = append(attr.Sys.AmbientCaps, c)
-			}
+	made := l.madeNamespaces()
+	attr.Sys.Cloneflags = made
+	if made&unix.CLONE_NEWUSER != 0 || made != 0 && os.Geteuid() != 0 {
+		if err := l.setUsers(attr.Sys); err != nil {
+			return err
 		}
 	}
 	var p *os.Process
-	err = withLayout(kind.layout, func() (err error) {
-		p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+	err = withLayout(kind.layout, func() error {
+		_, err := l.groups.do(func() (_ int, err error) {
+			p, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"cr-init"}, attr)
+			return 0, err
+		})
 		return err
 	})
 	if err != nil {
-		if attr.Sys.Cloneflags != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
-			return fmt.Errorf("make a pid namespace: %w (--pids=new does without)", err)
+		if made != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL)) {
+			hint := " (--pids=new does without)"
+			if made&^unix.CLONE_NEWPID != 0 {
+				hint = ""
+			}
+			return fmt.Errorf("make a namespace (%s): %w%s", namespaceNames(made), err, hint)
 		}
 		return fmt.Errorf("start the stub: %w", err)
 	}

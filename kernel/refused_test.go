@@ -81,12 +81,15 @@ if os.fork() == 0: # it removes the set when the program has been killed
     os._exit(0)
 os.wait(); os.close(r)
 ready()`, `semaphore 0 of set \d+: it has used it last, perhaps with SEM_UNDO`},
-	{"UTS namespace", `call("unshare", 0x04000000); ready()`, `namespace ns/uts: it is in another UTS namespace than this program`},
-	{"mount namespace", `call("unshare", 0x00020000); ready()`, `namespace ns/mnt: it is in another mount namespace`},
-	{"network namespace", `call("unshare", 0x40000000); ready()`, `namespace ns/net: it is in another network namespace`},
-	{"IPC namespace", `call("unshare", 0x08000000); ready()`, `namespace ns/ipc: it is in another IPC namespace`},
-	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: it is in another time namespace than this program`},
-	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: it is in another pid namespace`},
+	{"UTS namespace of a child", `
+if os.fork() == 0:
+    call("unshare", 0x04000000); ready()
+os.wait()`, `namespace ns/uts: it is in another UTS namespace than the root of the tree \(checkpoint it alone\)`},
+	{"UTS namespace of a thread", `
+import threading
+threading.Thread(target=lambda: (call("unshare", 0x04000000), ready())).start()`, `namespace ns/uts: it is in another UTS namespace than the root of the tree`},
+	{"time namespace for children", `call("unshare", 0x80); ready()`, `namespace ns/time_for_children: its children are to be in another time namespace than it is`},
+	{"pid namespace for children", `call("unshare", 0x20000000); ready()`, `namespace ns/pid_for_children: its children are to be in another pid namespace than it is`},
 	{"user namespace of a child", `
 p = os.fork()
 if p == 0:
@@ -140,7 +143,7 @@ ready()`, `descriptor 3 /dev/p.*: \d+ bytes of output wait to be read`},
 // refusedNeeds are the capabilities that some of them take.
 var refusedNeeds = map[string]uint{
 	"raw socket": unix.CAP_NET_RAW, "packet socket": unix.CAP_NET_RAW, "fanotify": unix.CAP_SYS_ADMIN,
-	"UTS namespace": unix.CAP_SYS_ADMIN, "mount namespace": unix.CAP_SYS_ADMIN, "network namespace": unix.CAP_SYS_ADMIN, "IPC namespace": unix.CAP_SYS_ADMIN,
+	"UTS namespace of a child": unix.CAP_SYS_ADMIN, "UTS namespace of a thread": unix.CAP_SYS_ADMIN,
 	"time namespace for children": unix.CAP_SYS_ADMIN, "pid namespace for children": unix.CAP_SYS_ADMIN, "seccomp filter with a listener": unix.CAP_SYS_ADMIN,
 	"userfaultfd": unix.CAP_SYS_PTRACE, "performance counter": unix.CAP_PERFMON, "BPF map": unix.CAP_BPF,
 }

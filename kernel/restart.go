@@ -80,10 +80,12 @@ type restarter struct {
 	segments   []int32           // System V shared memory that was made
 	doomed     []int32           // that goes with its last mapping
 	sysv       []madeSysV        // message queues and semaphores that were made
+	mqueues    map[string]bool   // POSIX message queues that were made, by name
 	ownProcess bool              // the root process is of our making, not a caller
 	hasInit    bool              // all are in a pid namespace of our making
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
 	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
+	ids        idMaps            // of the user namespace that was made for them
 	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
 	ownUsers   bool              // they are in another user namespace than the first
 	otherUsers bool              // or in another one than this program
@@ -141,6 +143,9 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 		return false, err
 	}
 	if err := rs.planCPUID(); err != nil {
+		return false, err
+	}
+	if err := rs.noneOfItsOwn(tid); err != nil {
 		return false, err
 	}
 	if rs.tree, err = freeze(s.tgid, false); err != nil {

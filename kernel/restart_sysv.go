@@ -47,12 +47,15 @@ func (rs *restarter) newSysV(k *sysvKind, ipc *image.IPC, size int) (bool, error
 	refuse := func(reason, hint string, errno unix.Errno) (bool, error) {
 		return false, &RefusedError{PID: rs.root.pid, Kind: k.what, Object: strconv.Itoa(int(ipc.Number)), Reason: reason, Hint: hint, Errno: errno}
 	}
-	if !rs.inOurIPC() {
-		return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
-	}
-	all, err := readSysV(k.name)
-	if err != nil {
-		return false, err
+	var all map[int32]sysvObject // none in a new namespace
+	if !rs.newIPC() {
+		if !rs.inOurIPC() {
+			return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
+		}
+		var err error
+		if all, err = readSysV(k.name); err != nil {
+			return false, err
+		}
 	}
 	if now, there := all[ipc.Number]; there {
 		same := now["key"] == int64(ipc.Key) && (k == sysvQueue || now["nsems"] == int64(size))
@@ -60,7 +63,7 @@ func (rs *restarter) newSysV(k *sysvKind, ipc *image.IPC, size int) (bool, error
 		case same && rs.options.Force:
 			return false, nil
 		case same && now["ctime"] == ipc.Changed:
-			use := sysvUse{k, ipc.Number, now}
+			use := sysvUse{k, ipc.Number, now, nil}
 			pids, _ := use.users()
 			for _, pid := range pids {
 				if pid != 0 && pid != rs.root.pid && lives(pid) {
@@ -117,7 +120,7 @@ func (rs *restarter) numbered(kind string, want int32, nr sysno, args ...any) (i
 
 // setSysV gives an object its owner and mode, and a queue its limit.
 func (rs *restarter) setSysV(k *sysvKind, ipc *image.IPC, limit uint64) error {
-	creds := &rs.root.status.creds
+	creds := rs.creds(rs.root.process)
 	uid, gid := ipc.UID, ipc.GID
 	if rs.oneUser {
 		// The one user of the namespace that the processes are in.
@@ -151,7 +154,7 @@ func (rs *restarter) stageQueue(q *image.Queue) error {
 		return &RefusedError{PID: rs.root.pid, Kind: sysvQueue.what, Object: strconv.Itoa(int(q.IPC.Number)), Reason: reason, Hint: hint, Errno: errno}
 	}
 	limit := q.Limit
-	if usual := usualLimit(); limit > usual {
+	if usual := rs.usualLimit(); limit > usual {
 		err := rs.setSysV(sysvQueue, &q.IPC, limit)
 		switch {
 		case refusedByKernel(err) && rs.options.Force:
@@ -183,14 +186,20 @@ func (rs *restarter) stageQueue(q *image.Queue) error {
 }
 
 // usualLimit is what a new queue may hold (kernel.msgmnb), in bytes.
-func usualLimit() uint64 {
-	b, err := os.ReadFile("/proc/sys/kernel/msgmnb")
+func (rs *restarter) usualLimit() uint64 {
+	text := ""
+	if rs.newIPC() {
+		for _, s := range rs.img.OwnNamespaces().Sysctls {
+			if s.Name == "kernel/msgmnb" {
+				text = s.Value
+			}
+		}
+	} else if b, err := os.ReadFile("/proc/sys/kernel/msgmnb"); err == nil {
+		text = string(b)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	if err != nil {
 		return 16384 // MSGMNB
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		return 16384
 	}
 	return n
 }
@@ -256,6 +265,12 @@ func (rs *restarter) removeSysV() error {
 
 // discardSysV removes it without the process, as far as this program may.
 func (rs *restarter) discardSysV() {
+	if rs.newIPC() {
+		return // it goes with its namespace, and these numbers are of others here
+	}
+	for _, number := range rs.segments {
+		_, _ = unix.SysvShmCtl(int(number), unix.IPC_RMID, nil)
+	}
 	for _, m := range rs.sysv {
 		// IPC_RMID is 0, and so is what else there is to say.
 		_, _, _ = unix.Syscall(m.kind.nr, uintptr(m.number), ipcRmid, 0)

@@ -52,9 +52,6 @@ func (rs *restarter) abandon(cause error) error {
 	rs.tidy()
 	err := firstError(cause, rs.tree.kill())
 	// They would stay for good where the process could not remove them any more.
-	for _, number := range rs.segments {
-		_, _ = unix.SysvShmCtl(int(number), unix.IPC_RMID, nil)
-	}
 	rs.discardSysV()
 	return fmt.Errorf("%w: %v", errKilled, err)
 }

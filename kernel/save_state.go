@@ -195,7 +195,7 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			TID:     last(st.nspid),
 			PID:     last(st.nstgid),
 			Sigmask: t.mask,
-			Creds:   st.creds,
+			Creds:   s.ids.creds(st.creds),
 		}
 		s.img.Tasks = append(s.img.Tasks, r)
 		if t.ownFS {

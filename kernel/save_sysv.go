@@ -3,9 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"sort"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +20,7 @@ type sysvUse struct {
 	kind   *sysvKind
 	number int32
 	object sysvObject
+	by     *process // that looks at it, in the IPC namespace of the tree; nil: this program
 }
 
 // findSysV finds what is the tree's own, by the process that is to read it.
@@ -31,18 +30,16 @@ func (s *saver) findSysV() error {
 		processes[p.pid] = p
 	}
 	s.sysv = make(map[*process][]sysvUse)
+	if s.ownIPC() {
+		return nil // see ipcNamespace
+	}
 	for _, k := range []*sysvKind{sysvQueue, sysvSet} {
 		all, err := readSysV(k.name)
 		if err != nil {
 			return err
 		}
-		numbers := make([]int, 0, len(all))
-		for n := range all {
-			numbers = append(numbers, int(n))
-		}
-		sort.Ints(numbers)
-		for _, n := range numbers {
-			use := sysvUse{k, int32(n), all[int32(n)]}
+		for _, n := range sysvNumbers(all) {
+			use := sysvUse{k, n, all[n], nil}
 			pids, known := use.users()
 			if !known {
 				continue
@@ -91,6 +88,10 @@ func (u *sysvUse) awaited() bool {
 
 // semaphore asks for a number about a semaphore of a set.
 func (u *sysvUse) semaphore(n int64, command uintptr) (int, error) {
+	if u.by != nil {
+		got, err := u.by.leader().call(sysSemctl, uint64(u.number), uint64(n), uint64(command), 0)
+		return int(got), err
+	}
 	got, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), uintptr(n), command, 0, 0, 0)
 	if e != 0 {
 		return 0, e
@@ -136,6 +137,10 @@ func (s *saver) sysvObjects(p *process, _ *image.Process) error {
 			args = []uint64{uint64(u.number), 0, ipcStat, p.scratch}
 		}
 		_, err := p.leader().call(u.kind.ctl, args...)
+		if refusedByKernel(err) && u.by != nil {
+			s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), "it is in the IPC namespace of the tree, whose root process may not read it",
+				"let that read it, or remove it (ipcrm "+u.kind.option+")")
+		}
 		if refusedByKernel(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIDRM) {
 			continue // not for it to read, or gone
 		}
@@ -145,6 +150,9 @@ func (s *saver) sysvObjects(p *process, _ *image.Process) error {
 		o := u.object
 		ipc := image.IPC{Key: int32(o["key"]), Number: u.number, Mode: uint32(o["perms"]) & 0o777,
 			UID: uint32(o["uid"]), GID: uint32(o["gid"]), Changed: o["ctime"]}
+		if u.by == nil {
+			ipc.UID, ipc.GID = s.ids.uids.inside(ipc.UID), s.ids.gids.inside(ipc.GID)
+		}
 		if u.kind == sysvQueue {
 			err = s.queue(p, &u, ipc)
 		} else {
@@ -172,30 +180,36 @@ func (s *saver) queue(p *process, u *sysvUse, ipc image.IPC) error {
 		s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), fmt.Sprintf("%d bytes wait in it", n), "receive them first")
 		return nil
 	}
-	word := ownLayout.word
-	buf := make([]byte, word+int(u.object["cbytes"])+1)
+	size := ownLayout.word + int(u.object["cbytes"]) + 1
+	if u.by != nil && size > scratchSize {
+		size = scratchSize
+	}
+	buf := make([]byte, size)
 	for i := 0; ; i++ {
-		n, _, e := unix.Syscall6(unix.SYS_MSGRCV, uintptr(u.number), uintptr(unsafe.Pointer(&buf[0])),
-			uintptr(len(buf)-word), uintptr(i), msgCopy|ipcNoWait, 0)
-		if e == unix.ENOMSG {
+		l, n, err := u.message(buf, i)
+		if errors.Is(err, unix.ENOMSG) {
 			break
 		}
-		if e == unix.ENOSYS && u.object["qnum"] > 0 {
+		if u.by != nil && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EINVAL)) {
+			s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), fmt.Sprintf("a message of more than %d bytes waits in it", size-l.word), "receive it first")
+			return nil
+		}
+		if errors.Is(err, unix.ENOSYS) && u.object["qnum"] > 0 {
 			s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), "messages wait in it, and a kernel without CONFIG_CHECKPOINT_RESTORE does not tell of them",
 				"receive them first")
 			return nil
 		}
-		if e == unix.ENOSYS {
+		if errors.Is(err, unix.ENOSYS) {
 			break
 		}
-		if e != 0 {
-			return fmt.Errorf("message %d: %w", i, e)
+		if err != nil {
+			return fmt.Errorf("message %d: %w", i, err)
 		}
-		kind := int64(ownLayout.long(buf, 0))
-		if word == 4 {
+		kind := int64(l.long(buf, 0))
+		if l.word == 4 {
 			kind = int64(int32(kind))
 		}
-		q.Messages = append(q.Messages, image.QueueMessage{Type: kind, Data: append([]byte(nil), buf[word:word+int(n)]...)})
+		q.Messages = append(q.Messages, image.QueueMessage{Type: kind, Data: append([]byte(nil), buf[l.word:l.word+n]...)})
 	}
 	s.img.Queues = append(s.img.Queues, q)
 	return nil
@@ -212,9 +226,9 @@ func (s *saver) semaphores(p *process, u *sysvUse, ipc image.IPC) error {
 		s.refuse(p, u.kind.what, strconv.Itoa(int(u.number)), fmt.Sprintf("a set of %d", n), "use several sets")
 		return nil
 	}
-	values := make([]uint16, n)
-	if _, _, e := unix.Syscall6(unix.SYS_SEMCTL, uintptr(u.number), 0, semGetAll, uintptr(unsafe.Pointer(&values[0])), 0, 0); e != 0 {
-		return fmt.Errorf("values: %w", e)
+	values, err := u.values(n)
+	if err != nil {
+		return fmt.Errorf("values: %w", err)
 	}
 	set := &image.Semaphores{ID: s.newID(), IPC: ipc}
 	for _, v := range values {

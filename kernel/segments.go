@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -37,8 +38,11 @@ type segment struct {
 }
 
 // readSegments reads the segments of this program's IPC namespace, by number.
-func readSegments() (map[int32]segment, error) {
-	all, err := readSysV("shm")
+func readSegments() (map[int32]segment, error) { return segmentsBy(os.ReadFile) }
+
+// segmentsBy does the same for the IPC namespace of whoever opens files by read.
+func segmentsBy(read func(path string) ([]byte, error)) (map[int32]segment, error) {
+	all, err := sysvObjects("shm", read)
 	list := make(map[int32]segment, len(all))
 	for n, o := range all {
 		list[n] = segment{key: int32(o["key"]), mode: uint32(o["perms"]), size: uint64(o["size"]), attached: int(o["nattch"]),
@@ -54,7 +58,7 @@ func (s *saver) mapSegment(p *process, a *area, v *image.VMA) error {
 	if rec.Segment.Is {
 		return nil
 	}
-	all, err := readSegments()
+	all, err := s.allSegments()
 	if err != nil {
 		return err
 	}
@@ -64,6 +68,9 @@ func (s *saver) mapSegment(p *process, a *area, v *image.VMA) error {
 	}
 	rec.Size, rec.Mode, rec.Path = seg.size, seg.mode&^(shmDest|shmLocked), ""
 	rec.Segment = image.Segment{Is: true, Key: seg.key, Number: int32(a.inode), UID: seg.uid, GID: seg.gid, Removed: seg.mode&shmDest != 0}
+	if !s.ownIPC() {
+		rec.Segment.UID, rec.Segment.GID = s.ids.uids.inside(seg.uid), s.ids.gids.inside(seg.gid)
+	}
 	if seg.mode&shmLocked != 0 {
 		s.refuse(p, "mapping", mappingName(a), "a System V shared memory segment that is locked (SHM_LOCK)", "unlock it first")
 	}
@@ -75,11 +82,13 @@ func mappingName(a *area) string { return fmt.Sprintf("%x-%x %s", a.start, a.end
 // checkSegments refuses segments that other processes have attached too, and
 // those that cannot be read whole.
 func (s *saver) checkSegments() error {
+	attached := make(map[int32]bool)
 	for _, m := range s.shmList {
 		if !m.rec.Segment.Is {
 			continue
 		}
-		all, err := readSegments()
+		attached[m.rec.Segment.Number] = true
+		all, err := s.allSegments()
 		if err != nil {
 			return err
 		}
@@ -100,7 +109,21 @@ func (s *saver) checkSegments() error {
 				"checkpoint as root")
 		}
 	}
+	for number := range s.segments {
+		if !attached[number] {
+			s.refuse(s.tree.processes[0], "System V shared memory", strconv.Itoa(int(number)),
+				"it is in the IPC namespace of the tree, and no process of that has it attached", "attach it, or remove it (ipcrm -m)")
+		}
+	}
 	return nil
+}
+
+// allSegments are the segments of the tree's IPC namespace, by number.
+func (s *saver) allSegments() (map[int32]segment, error) {
+	if s.ownIPC() {
+		return s.segments, nil
+	}
+	return readSegments()
 }
 
 // stageSegment maps a whole segment in the root process: the one that is there,
@@ -111,12 +134,15 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 		return &RefusedError{PID: rs.root.pid, Kind: "System V shared memory", Object: strconv.Itoa(int(seg.Number)),
 			Reason: reason, Hint: hint, Errno: errno}
 	}
-	if !rs.inOurIPC() {
-		return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
-	}
-	all, err := readSegments()
-	if err != nil {
-		return err
+	var all map[int32]segment // none in a new namespace
+	if !rs.newIPC() {
+		if !rs.inOurIPC() {
+			return refuse("the process is in another IPC namespace than this program", "restart it from inside", unix.EOPNOTSUPP)
+		}
+		var err error
+		if all, err = readSegments(); err != nil {
+			return err
+		}
 	}
 	number := seg.Number
 	now, there := all[number]
@@ -130,6 +156,7 @@ func (rs *restarter) stageSegment(shm *image.Shm, at uint64) error {
 		return refuse("it is in use", "end those who use it, or share it with them (--force)", unix.EBUSY)
 	}
 	if !there {
+		var err error
 		if number, err = rs.makeSegment(shm); err != nil {
 			return err
 		}
@@ -159,7 +186,7 @@ func (rs *restarter) makeSegment(shm *image.Shm) (int32, error) {
 		return 0, fmt.Errorf("segment %d of System V shared memory: %w", seg.Number, err)
 	}
 	rs.segments = append(rs.segments, number)
-	creds := &rs.root.status.creds
+	creds := rs.creds(rs.root.process)
 	if seg.UID == creds.EUID && seg.GID == creds.EGID || rs.oneUser {
 		return number, nil
 	}

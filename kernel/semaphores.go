@@ -16,12 +16,15 @@ import (
 
 // checkSemaphores refuses processes that may have something to undo.
 func (s *saver) checkSemaphores() error {
+	if s.ownIPC() {
+		return nil // see ipcNamespace
+	}
 	sets, err := readSysV("sem")
 	if err != nil {
 		return err
 	}
 	for id, set := range sets {
-		use := sysvUse{sysvSet, id, set}
+		use := sysvUse{sysvSet, id, set, nil}
 		for n := int64(0); n < set["nsems"]; n++ {
 			pid, err := use.semaphore(n, semGetPID)
 			if err != nil {
@@ -31,19 +34,25 @@ func (s *saver) checkSemaphores() error {
 			if p == nil || p.zombie {
 				continue
 			}
-			undoes, err := mayUndo(p)
-			if err != nil {
+			if _, err := s.nothingToUndo(p, id, n); err != nil {
 				return err
-			}
-			if undoes {
-				s.refuse(p, "semaphore", fmt.Sprintf("%d of set %d", n, id),
-					"it has used it last, perhaps with SEM_UNDO, and the kernel does not tell what is to be undone",
-					"remove the set, or run the program without SEM_UNDO")
 			}
 			break
 		}
 	}
 	return nil
+}
+
+// nothingToUndo makes sure that a process which has used a semaphore of a set
+// last has nothing to undo, and refuses it otherwise.
+func (s *saver) nothingToUndo(p *process, set int32, n int64) (bool, error) {
+	undoes, err := mayUndo(p)
+	if err == nil && undoes {
+		s.refuse(p, "semaphore", fmt.Sprintf("%d of set %d", n, set),
+			"it has used it last, perhaps with SEM_UNDO, and the kernel does not tell what is to be undone",
+			"remove the set, or run the program without SEM_UNDO")
+	}
+	return !undoes, err
 }
 
 // mayUndo reports whether a process has a list of things to undo, by comparing

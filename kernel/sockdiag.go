@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -28,51 +27,22 @@ func unixSockets(sock int) (map[uint32]*unixInfo, error) {
 	const (
 		sockDiagByFamily = 20
 		show             = 0x1f // name, vfs, peer, icons, rqlen
-		request          = 16 + 24
 	)
-	b := make([]byte, request)
-	hostOrder.PutUint32(b, request)
-	hostOrder.PutUint16(b[4:], sockDiagByFamily)
-	hostOrder.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	b[16] = unix.AF_UNIX
-	hostOrder.PutUint32(b[20:], ^uint32(0)) // all states
-	hostOrder.PutUint32(b[28:], show)
-	if err := unix.Sendto(sock, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, fmt.Errorf("sock_diag: %w", err)
-	}
+	b := make([]byte, 24)
+	b[0] = unix.AF_UNIX
+	hostOrder.PutUint32(b[4:], ^uint32(0)) // all states
+	hostOrder.PutUint32(b[12:], show)
 	list := make(map[uint32]*unixInfo)
-	buf := make([]byte, 64<<10)
-	for {
-		n, _, err := unix.Recvfrom(sock, buf, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
+	err := dumpNetlink(sock, sockDiagByFamily, b, func(kind uint16, m []byte) {
+		if kind == sockDiagByFamily && len(m) >= 16 {
+			ino, info := parseUnixDiag(m)
+			list[ino] = info
 		}
-		if err != nil {
-			return nil, fmt.Errorf("sock_diag: %w", err)
-		}
-		for m := buf[:n]; len(m) >= 16; {
-			size := int(hostOrder.Uint32(m))
-			if size < 16 || size > len(m) {
-				return nil, errors.New("sock_diag: a malformed answer")
-			}
-			switch hostOrder.Uint16(m[4:]) {
-			case unix.NLMSG_DONE:
-				return list, nil
-			case unix.NLMSG_ERROR:
-				errno := unix.Errno(-int32(hostOrder.Uint32(m[16:])))
-				return nil, fmt.Errorf("sock_diag (the kernel needs CONFIG_UNIX_DIAG): %w", errno)
-			case sockDiagByFamily:
-				if size >= 32 {
-					ino, info := parseUnixDiag(m[16:size])
-					list[ino] = info
-				}
-			}
-			if size = (size + 3) &^ 3; size > len(m) {
-				break
-			}
-			m = m[size:]
-		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sock_diag (the kernel needs CONFIG_UNIX_DIAG): %w", err)
 	}
+	return list, nil
 }
 
 // parseUnixDiag parses a struct unix_diag_msg and its attributes
@@ -87,12 +57,7 @@ func parseUnixDiag(b []byte) (uint32, *unixInfo) {
 	)
 	info := &unixInfo{state: b[2]}
 	ino := hostOrder.Uint32(b[4:])
-	for a := b[16:]; len(a) >= 4; {
-		size, kind := int(hostOrder.Uint16(a)), hostOrder.Uint16(a[2:])
-		if size < 4 || size > len(a) {
-			break
-		}
-		v := a[4:size]
+	netlinkAttributes(b[16:], func(kind uint16, v []byte) {
 		switch {
 		case kind == attrPeer && len(v) >= 4:
 			info.hasPeer, info.peer = true, hostOrder.Uint32(v)
@@ -107,26 +72,28 @@ func parseUnixDiag(b []byte) (uint32, *unixInfo) {
 				info.waiting = append(info.waiting, hostOrder.Uint32(v))
 			}
 		}
-		if size = (size + 3) &^ 3; size > len(a) {
-			break
-		}
-		a = a[size:]
-	}
+	})
 	return ino, info
 }
 
-// diagSocket opens a NETLINK_SOCK_DIAG socket in the network namespace of a
-// process. Where that is not this program's, the process is made to open it.
-func (p *process) diagSocket() (own int, err error) {
-	const netlinkSockDiag = 4
+// Protocols of netlink(7).
+const (
+	netlinkRoute     = 0
+	netlinkSockDiag  = 4
+	netlinkNetfilter = 12
+)
+
+// netlinkSocket opens a netlink socket in the network namespace of a process.
+// Where that is not this program's, the process is made to open it.
+func (p *process) netlinkSocket(protocol int) (own int, err error) {
 	kind := unix.SOCK_RAW | unix.SOCK_CLOEXEC
 	ours, err := os.Readlink("/proc/self/ns/net")
 	if err == nil {
 		var theirs string
 		if theirs, err = os.Readlink(procPath(p.pid, "ns/net")); err == nil && ours == theirs {
-			fd, err := unix.Socket(unix.AF_NETLINK, kind, netlinkSockDiag)
+			fd, err := unix.Socket(unix.AF_NETLINK, kind, protocol)
 			if err != nil {
-				return -1, fmt.Errorf("sock_diag: %w", err)
+				return -1, fmt.Errorf("netlink: %w", err)
 			}
 			return fd, nil
 		}
@@ -146,9 +113,9 @@ func (p *process) diagSocket() (own int, err error) {
 	err = p.callForDescriptor(func(fd uint64) (err error) {
 		own, err = pidfdGetfd(pidfd, int(fd))
 		return err
-	}, sysSocket, unix.AF_NETLINK, uint64(kind), netlinkSockDiag)
+	}, sysSocket, unix.AF_NETLINK, uint64(kind), uint64(protocol))
 	if err != nil {
-		err = fmt.Errorf("sock_diag: %w", err)
+		err = fmt.Errorf("netlink: %w", err)
 	}
 	return own, err
 }

@@ -145,6 +145,12 @@ const (
 	sysPkeyMprotect
 	sysPkeyAlloc
 	sysPkeyFree
+	sysMsgrcv
+	sysFchown
+	sysMount
+	sysUname
+	sysSethostname
+	sysSetdomainname
 	sysCount
 )
 
@@ -294,6 +300,12 @@ var sysnos = [sysCount]struct {
 	sysPkeyMprotect:         {"pkey_mprotect", [4]int{329, 380, 386, 386}},
 	sysPkeyAlloc:            {"pkey_alloc", [4]int{330, 381, 384, 384}},
 	sysPkeyFree:             {"pkey_free", [4]int{331, 382, 385, 385}},
+	sysMsgrcv:               {"msgrcv", [4]int{70, 401, 401, 401}},
+	sysFchown:               {"fchown", [4]int{93, 207, 95, 95}},
+	sysMount:                {"mount", [4]int{165, 21, 21, 21}},
+	sysUname:                {"uname", [4]int{63, 122, 122, 122}},
+	sysSethostname:          {"sethostname", [4]int{170, 74, 74, 74}},
+	sysSetdomainname:        {"setdomainname", [4]int{171, 121, 121, 121}},
 }
 
 // String is the name of the call.

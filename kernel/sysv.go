@@ -21,9 +21,12 @@ type sysvObject map[string]int64
 
 // readSysV reads the objects of a kind in this program's IPC namespace, by their
 // number; none if the kernel has no such objects.
-func readSysV(kind string) (map[int32]sysvObject, error) {
+func readSysV(kind string) (map[int32]sysvObject, error) { return sysvObjects(kind, os.ReadFile) }
+
+// sysvObjects does the same for the IPC namespace of whoever opens files by read.
+func sysvObjects(kind string, read func(path string) ([]byte, error)) (map[int32]sysvObject, error) {
 	path := "/proc/sysvipc/" + kind
-	b, err := os.ReadFile(path)
+	b, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -32,18 +32,23 @@ func (rs *restarter) readUsers(pid int) error {
 		return err
 	}
 	rs.otherUsers, rs.ownUsers = theirs != ours, rs.ownUsers || theirs.ino != firstUserNS
-	return nil
+	if rs.ids.uids != nil || !rs.img.OwnNamespaces().Has(image.NewUser) {
+		return nil
+	}
+	if !rs.otherUsers {
+		return &RefusedError{PID: pid, Kind: "credentials", Reason: "the image is of processes that have a user namespace for themselves, and the caller of restart() has none",
+			Hint: "restart it with cr restart", Errno: unix.EOPNOTSUPP}
+	}
+	rs.ids, err = readIDMaps(pid) // of the caller, whose own namespace has to do
+	return err
 }
 
 // creds are the credentials that a process has now, as an image would have
-// them. Who is not root has one user and one group in a namespace of cr's making:
-// those of the image's root process.
+// them.
 func (rs *restarter) creds(p *process) image.Creds {
-	c := p.status.creds
-	if rs.oneUser {
-		root := rs.img.TasksOf(rs.img.Process(rs.img.Header.Root))[0].Creds
-		c.UID, c.EUID, c.SUID, c.FSUID = root.UID, root.UID, root.UID, root.UID
-		c.GID, c.EGID, c.SGID, c.FSGID = root.GID, root.GID, root.GID, root.GID
+	c := rs.ids.creds(p.status.creds)
+	if !rs.img.OwnNamespaces().Has(image.NewUser) {
+		c.Groups = p.status.creds.Groups // the image has them as this program sees them
 	}
 	return c
 }
@@ -58,7 +63,7 @@ func (rs *restarter) mayHaveIDs(p *process, now, then *image.Creds) error {
 		return &RefusedError{PID: p.pid, Kind: "credentials", Errno: unix.EPERM, Hint: "restart it as that user, or as root",
 			Reason: fmt.Sprintf("the image is of %s, the restart runs as %s, %s", idsOf(then), idsOf(now), why)}
 	}
-	if rs.otherUsers {
+	if rs.otherUsers && (rs.oneUser || rs.ids.uids == nil) {
 		return refuse("in a user namespace where it has no choice of users and groups")
 	}
 	b, err := readProc(p.pid, "setgroups")

@@ -224,6 +224,10 @@ type Machine struct {
 	BreakpointRanges       bool `json:"breakpoint_ranges,omitempty"`
 
 	CacheBlock int `json:"cache_block,omitempty"` // powerpc: bytes that dcbz clears, AT_DCACHEBSIZE
+
+	// Namespaces are the kinds that can be made, as /proc/PID/ns names them; nil
+	// if the description does not say.
+	Namespaces []string `json:"namespaces"`
 }
 
 // TaskSize is the end of user memory for tasks of an ABI, in bytes. Where the

@@ -19,7 +19,9 @@ var checkpointCommand = &command{
 	long: "The image goes to standard output, or to a file that only its owner can read,\n" +
 		"which appears when it is whole. On a terminal, a bar shows how far it has come.\n" +
 		"The processes run on, unless told otherwise, and are never left in between:\n" +
-		"if the image cannot be made, they run on as if nothing had been.",
+		"if the image cannot be made, they run on as if nothing had been.\n" +
+		"A container is named by the pid of its first process: cr says what of its\n" +
+		"namespaces an image cannot hold.",
 	examples: []string{
 		"cr checkpoint 1234 >image",
 		"cr checkpoint --kill -o image 1234",

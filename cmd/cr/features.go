@@ -74,6 +74,9 @@ func showMachine(w io.Writer, m *regset.Machine, width int) error {
 			line("tasks", "%s", abi)
 		}
 	}
+	if m.Namespaces != nil {
+		line("namespaces", "%s", strings.Join(m.Namespaces, " "))
+	}
 	var sets []string
 	for name := range m.Sizes {
 		sets = append(sets, name)

@@ -30,6 +30,8 @@ var restartCommand = &command{
 		"made, none is left, and cr says which and why. With --detach, cr returns when they\n" +
 		"run, with status 0; a terminal as standard input is replaced by /dev/null then.\n" +
 		"cr ps, cr wait and cr kill take the name that --name gives.\n" +
+		"Namespaces that the processes had for themselves, as a container has, are made\n" +
+		"anew, whatever --pids says.\n" +
 		"Failures of cr itself have the exit status 125. Warnings tell of features that the\n" +
 		"programs know of and may use later, and that this machine lacks, as cr verify does.",
 	examples: []string{

@@ -110,7 +110,13 @@ func Image(abi regset.ABI) *image.Image {
 		Queues: []*image.Queue{{ID: 1, IPC: image.IPC{Key: 78, Number: 32769, Mode: 0o600, UID: 1000, GID: 100, Changed: 1.7e9}, Limit: 16384,
 			Messages: []image.QueueMessage{{Type: 3, Data: []byte("first")}, {Type: 1}}}},
 		Semaphores: []*image.Semaphores{{ID: 1, IPC: image.IPC{Number: 2, Mode: 0o640, UID: 1000, GID: 100, Changed: 1.7e9}, Values: []uint32{0, 5}}},
-		Bytes:      1 << 20,
+		Namespaces: []*image.Namespaces{{Own: image.NewUTS | image.NewIPC | image.NewNet | image.NewUser | image.NewMount, LoopbackUp: true,
+			UIDs: []image.IDRange{{Inside: 0, Outside: 1000, Count: 1}}, GIDs: []image.IDRange{{Inside: 0, Outside: 100, Count: 1}},
+			Mounts:   []image.Mount{{Type: "tmpfs", Source: "none", Target: "/mnt", Options: "rw,nosuid,relatime", Super: "rw,size=64k,mode=700,inode64"}},
+			Hostname: "inside", Domainname: "(none)",
+			Sysctls: []image.Sysctl{{Name: "kernel/msgmax", Value: "8192"}, {Name: "kernel/sem", Value: "32000 1024000000 500 32000"}},
+			MQueues: []image.MQueueName{{Name: "jobs", Mode: 0o600, UID: 1000, GID: 100, MaxMessages: 10, MessageSize: 8192}}}},
+		Bytes: 1 << 20,
 	}
 	for i := uint32(1); i <= 2; i++ {
 		m.Sighands = append(m.Sighands, &image.Sighand{ID: i, Actions: make([]image.Action, 64)})

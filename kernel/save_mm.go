@@ -92,9 +92,11 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		}
 		switch v.Kind {
 		case image.VDSO:
-			vdso, err := p.mem.readVDSO(a)
-			if err != nil {
-				return fmt.Errorf("pid %d: %w", p.pid, err)
+			vdso := p.vdso
+			if vdso == nil {
+				if vdso, err = p.mem.readVDSO(a); err != nil {
+					return fmt.Errorf("pid %d: %w", p.pid, err)
+				}
 			}
 			mm.VDSO = vdso.content
 		case image.Anon, image.FileVMA:

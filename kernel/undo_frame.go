@@ -23,10 +23,11 @@ func (t *task) frameWay(has regset.Mask) (*ppcWay, error) {
 		if !has.Has(set.of) {
 			continue
 		}
-		data, err := t.regset(set.note)
+		read := func() ([]byte, error) { return t.regset(set.note) }
 		if set.note == regset.PPC_VSX && t.abi == regset.PPC {
-			data, err = t.readVSRs() // it has no such set
+			read = t.readVSRs // it has no such set
 		}
+		data, err := read()
 		if err != nil {
 			return nil, err
 		}

@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"bytes"
-	"debug/elf"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -157,7 +155,8 @@ func (p *process) giveBack() error {
 	if code == nil {
 		return nil
 	}
-	return p.mem.write(p.loan.at, make([]byte, len(code.text)))
+	was := p.vdso.content[p.loan.at-p.vdso.start:]
+	return p.mem.write(p.loan.at, was[:len(code.text)])
 }
 
 // back is what a task is given back with: the registers that it was stopped
@@ -189,77 +188,35 @@ func (t *task) toStop() error {
 	return err
 }
 
-// undoPlace finds a place for the undo code of a task: behind the ELF image of
-// the vdso, in its last page, where nothing is. A page that is written to
-// becomes the process's own. 0 if there is no place, or no code.
+// undoPlace finds a place for the undo code of a task in the last page of the
+// vdso: behind its ELF image, where nothing is, or else behind its segments, over
+// what no program reads. A page that is written to becomes the process's own. 0 if
+// there is no place, or no code.
 func (p *process) undoPlace(t *task, way *ppcWay) (uint64, error) {
 	code := newUndoCode(t.abi, way, 0, t.live, 0, 0)
 	if code == nil {
 		return 0, nil
 	}
-	if !p.undoKnown {
-		vdso, content, err := p.vdsoContent()
+	if p.vdso == nil {
+		v, err := p.readVDSO()
 		if err != nil {
 			return 0, err
 		}
-		size := vdsoSize(content)
-		if size != 0 && size < uint64(len(content)) && isSlack(content[size:]) {
-			p.undoAt, p.undoRoom = vdso.start+size, uint64(len(content))-size
+		if v == nil {
+			v = new(vdso) // there is none
 		}
-		p.undoKnown = true
+		if v.left != 0 {
+			if err := p.mem.write(v.start+v.left, v.content[v.left:]); err != nil {
+				return 0, err
+			}
+		}
+		p.vdso = v
 	}
-	if uint64(len(code.text)) > p.undoRoom {
-		return 0, nil
-	}
-	return p.undoAt, nil
-}
-
-// isSlack reports whether what follows a vdso is empty, or what a kernel side
-// that was killed has left.
-func isSlack(b []byte) bool {
-	return bytes.HasPrefix(b, []byte(undoMagic)) || len(bytes.Trim(b, "\x00")) == 0
-}
-
-// vdsoSize is the size of the ELF image of a vdso, rounded up; 0 if it is none.
-func vdsoSize(content []byte) uint64 {
-	f, err := elf.NewFile(bytes.NewReader(content))
-	if err != nil {
-		return 0
-	}
-	l := layout{f.ByteOrder, 8}
-	// e_shoff, e_shentsize and e_shnum of the ELF header.
-	tableAt, entryAt := 40, 58
-	if f.Class == elf.ELFCLASS32 {
-		l.word, tableAt, entryAt = 4, 32, 46
-	}
-	end := l.long(content[tableAt:], 0) +
-		uint64(l.order.Uint16(content[entryAt:]))*uint64(l.order.Uint16(content[entryAt+2:]))
-	grow := func(to uint64) {
-		if to > end {
-			end = to
+	size := uint64(len(p.vdso.content))
+	for _, from := range []uint64{p.vdso.image, p.vdso.segments} {
+		if from+uint64(len(code.text)) <= size {
+			return p.vdso.start + from, nil
 		}
 	}
-	for _, s := range f.Sections {
-		if s.Type != elf.SHT_NOBITS {
-			grow(s.Offset + s.FileSize)
-		}
-	}
-	for _, s := range f.Progs {
-		if s.Type == elf.PT_LOAD {
-			grow(s.Off + s.Memsz)
-		}
-	}
-	return (end + 63) &^ 63
-}
-
-// clearUndo takes from the contents of a vdso what a kernel side that was
-// killed has left there.
-func clearUndo(content []byte) {
-	size := vdsoSize(content)
-	if size == 0 || size >= uint64(len(content)) || !bytes.HasPrefix(content[size:], []byte(undoMagic)) {
-		return
-	}
-	for i := range content[size:] {
-		content[size+uint64(i)] = 0
-	}
+	return 0, nil
 }

@@ -22,11 +22,7 @@ type process struct {
 	scratch uint64 // memory in the process for arguments of calls; 0 if there is none
 	loan    loan   // the task that makes calls
 	zombie  bool
-
-	// Where code to undo calls has its place, and how large that is, once it is
-	// known: see undoPlace.
-	undoAt, undoRoom uint64
-	undoKnown        bool
+	vdso    *vdso // once undoPlace has asked
 
 	// The parent, if it has the same descriptors, working directory, memory,
 	// signal actions.

@@ -304,11 +304,11 @@ func (r *reborn) planVDSO() error {
 		}
 	}
 	if vdso != nil && at != 0 && len(r.mm.VDSO) == int(vdso.end-vdso.start) && len(parts) == len(theirs) {
-		now := make([]byte, len(r.mm.VDSO))
-		if err := r.mem.read(vdso.start, now); err != nil {
+		now, err := r.mem.readVDSO(vdso)
+		if err != nil {
 			return err
 		}
-		r.vdso.same = bytes.Equal(now, r.mm.VDSO)
+		r.vdso.same = bytes.Equal(now.content, r.mm.VDSO)
 		for i, p := range parts {
 			if p.start-vdso.start != theirs[i].Start-at || p.end-p.start != theirs[i].End-theirs[i].Start {
 				r.vdso.same = false

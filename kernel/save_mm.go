@@ -92,11 +92,13 @@ func (s *saver) mm(p *process, r *image.Process) error {
 		}
 		switch v.Kind {
 		case image.VDSO:
-			mm.VDSO = make([]byte, v.End-v.Start)
-			if err := p.mem.read(v.Start, mm.VDSO); err != nil {
-				return err
+			vdso := p.vdso
+			if vdso == nil {
+				if vdso, err = p.mem.readVDSO(a); err != nil {
+					return fmt.Errorf("pid %d: %w", p.pid, err)
+				}
 			}
-			clearUndo(mm.VDSO)
+			mm.VDSO = vdso.content
 		case image.Anon, image.FileVMA:
 			if !a.shared {
 				part.vmas = append(part.vmas, *v)

@@ -11,7 +11,7 @@ import (
 // end of a signal frame.
 type ppcWay struct {
 	jump  ppcJump
-	frame []byte // struct mcontext, for a jump by the kernel
+	frame []byte // the context of a signal frame, for a jump by the kernel
 }
 
 // ppcJump is a special purpose register to jump through, by number; 0 is none.
@@ -41,59 +41,7 @@ func (t *task) ppcWay() (*ppcWay, error) {
 	if m.Has.Has(ppc.FeatureTAR) {
 		return &ppcWay{jump: throughTAR}, nil
 	}
-	if t.abi != regset.PPC {
-		return nil, nil
-	}
-	return t.frameWay()
-}
-
-// frameWay reads what a signal frame of a 32-bit task holds.
-func (t *task) frameWay() (*ppcWay, error) {
-	vsx, err := t.readVSRs()
-	if vsx != nil || err != nil {
-		return nil, err // the frame is larger than what is ever free
-	}
-	var sets [3][]byte
-	for i, note := range []regset.Note{regset.PRFPREG, regset.PPC_VMX, regset.PPC_SPE} {
-		if sets[i], err = t.regset(note); err != nil {
-			return nil, err
-		}
-	}
-	return &ppcWay{frame: ppcContext(t.live, sets[0], sets[1], sets[2])}, nil
-}
-
-// Offsets in struct mcontext of a 32-bit task (arch/powerpc/include/uapi/asm/ucontext.h,
-// kernel/signal_32.c).
-const (
-	mcFPRs    = 192
-	mcVectors = 464
-	mcVRSAVE  = mcVectors + 32*16
-	mcSize    = mcVectors + 33*16
-	mcMSR     = 33 * 4
-
-	msrVectors = 1 << 25 // MSR_VEC, MSR_SPE: mcVectors has contents
-)
-
-// ppcContext lays out struct mcontext from the register sets of ptrace, nil for
-// those that there are not: it has AltiVec or SPE.
-func ppcContext(gprs, fprs, vmx, spe []byte) []byte {
-	l := layoutOf(regset.PPC)
-	b := make([]byte, mcSize)
-	copy(b[:mcFPRs], gprs)
-	copy(b[mcFPRs:], fprs)
-	msr := l.order.Uint32(b[mcMSR:])
-	switch {
-	case spe != nil:
-		copy(b[mcVectors:], spe)
-		msr |= msrVectors
-	case vmx != nil:
-		// VSCR is in the last word of the quadword whose first is VRSAVE.
-		copy(b[mcVectors:], vmx[:33*16])
-		copy(b[mcVRSAVE:], vmx[33*16:33*16+4])
-		msr |= msrVectors
-	}
-	l.order.PutUint32(b[mcMSR:], msr)
-	return b
+	return t.frameWay(m.Has)
 }
 
 // Words of NT_PRSTATUS (struct pt_regs).
@@ -124,7 +72,9 @@ func (a *ppcAssembler) address(reg uint32, v uint64) {
 			oris|both|uint32(v>>16&0xffff), ori|both|uint32(v&0xffff))
 		return
 	}
-	a.insn(lis|reg<<21|uint32(v>>16&0xffff), ori|both|uint32(v&0xffff))
+	// Not by lis: a 64-bit kernel would see a stack pointer that is negative.
+	a.li(reg, 0)
+	a.insn(oris|both|uint32(v>>16&0xffff), ori|both|uint32(v&0xffff))
 }
 
 // load loads a word from an offset to a register.
@@ -168,9 +118,9 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	u := new(undoCode)
 	a := &ppcAssembler{assembler{layout: layoutOf(abi)}}
 	a.data(mask, a.long(regs, ppcNIP))
-	frame := at // further below
+	stack := uint64(0) // the stack pointer at rt_sigreturn
 	if way.frame != nil {
-		frame += a.signalFrame(at, way.frame, mask)
+		stack = a.signalFrame(at, way.frame, mask)
 	}
 	saved := uint32(a.here())
 	kept := []int{0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ppcNIP, ppcCTR, ppcXER, ppcCR}
@@ -205,7 +155,7 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	a.land(toUndo)
 	u.undo = a.here()
 	if way.frame != nil {
-		a.address(1, frame-frameToContext)
+		a.address(1, stack)
 		a.syscall(nr(sysRtSigreturn))
 		u.text = a.b
 		return u
@@ -237,32 +187,4 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	}
 	u.text = a.b
 	return u
-}
-
-// frameToContext is how far struct ucontext is from the stack pointer at
-// rt_sigreturn: __SIGNAL_FRAMESIZE, 16, and a siginfo_t.
-const frameToContext = 64 + 16 + siginfoSize
-
-// signalFrame adds struct ucontext of a 32-bit task, as far as the kernel reads
-// it, and struct mcontext. It returns where it is.
-func (a *ppcAssembler) signalFrame(at uint64, context []byte, mask uint64) (from uint64) {
-	const (
-		flagsOfStack = 12
-		pointer      = 48
-		sigmask      = 52
-		size         = 64
-		// No mode of sigaltstack(2): the kernel leaves the stack as it is, and
-		// ignores the error (restore_altstack).
-		noMode = 7
-	)
-	for a.here()%16 != 0 {
-		a.b = append(a.b, 0)
-	}
-	from = a.here()
-	b := make([]byte, size)
-	a.order.PutUint32(b[flagsOfStack:], noMode)
-	a.order.PutUint32(b[pointer:], uint32(at+from+size))
-	a.putSigset(b[sigmask:], mask)
-	a.b = append(append(a.b, b...), context...)
-	return from
 }

@@ -61,11 +61,11 @@ func (r *reborn) ownVDSO() (start uint64, functions map[string]vdsoFunction, err
 		if a.name != "[vdso]" {
 			continue
 		}
-		now := make([]byte, a.end-a.start)
-		if err := r.mem.read(a.start, now); err != nil {
+		now, err := r.mem.readVDSO(&a)
+		if err != nil {
 			return 0, nil, err
 		}
-		if functions, err = vdsoFunctions(now); err != nil {
+		if functions, err = vdsoFunctions(now.content); err != nil {
 			return 0, nil, fmt.Errorf("vdso of this kernel: %w", err)
 		}
 		start = a.start

@@ -22,9 +22,8 @@ const (
 // it would read other data in the middle. The same goes for tasks on their way
 // back from a kernel side that was killed.
 func (p *process) leaveVDSO() error {
-	var code area
+	var code *vdso
 	var functions map[string]vdsoFunction
-	var end uint64 // of the ELF image
 	for _, t := range p.tasks {
 		regs, err := t.gprs()
 		if err != nil {
@@ -33,17 +32,24 @@ func (p *process) leaveVDSO() error {
 		if t.arch == nil {
 			continue
 		}
-		if functions == nil {
-			if code, functions, end, err = p.vdso(); err != nil {
+		if code == nil {
+			if code, err = p.readVDSO(); err != nil {
+				return err
+			}
+			if code == nil {
+				return nil
+			}
+			if functions, err = vdsoFunctions(code.content); err != nil {
 				return err
 			}
 		}
-		returns := func(pc uint64) bool { return pc >= code.start+end && pc < code.end }
+		end := code.start + uint64(len(code.content))
+		returns := func(pc uint64) bool { return pc >= code.start+code.segments && pc < end }
 		if _, _, in := t.arch.Syscall(t.abi, regs); in && !returns(t.arch.PC(t.abi, regs)) {
 			continue
 		}
 		reads := func(pc uint64) bool {
-			if pc < code.start || pc >= code.end {
+			if pc < code.start || pc >= end {
 				return false
 			}
 			for name, f := range functions {
@@ -58,40 +64,6 @@ func (p *process) leaveVDSO() error {
 		}
 	}
 	return nil
-}
-
-// vdso finds the kernel's vdso in a process, its functions, and where its ELF
-// image ends; an empty area if there is none.
-func (p *process) vdso() (a area, functions map[string]vdsoFunction, end uint64, err error) {
-	a, content, err := p.vdsoContent()
-	if err != nil || content == nil {
-		return a, map[string]vdsoFunction{}, 0, err
-	}
-	functions, err = vdsoFunctions(content)
-	return a, functions, vdsoSize(content), err
-}
-
-// vdsoContent reads the vdso of a process; nil if it has none.
-func (p *process) vdsoContent() (area, []byte, error) {
-	areas, err := readAreas(p.pid, false)
-	if err != nil {
-		return area{}, nil, err
-	}
-	for _, a := range areas {
-		if a.name != "[vdso]" {
-			continue
-		}
-		mem := p.mem
-		if mem.f == nil {
-			if mem, err = openMemory(p.pid); err != nil {
-				return area{}, nil, err
-			}
-			defer mem.close()
-		}
-		content := make([]byte, a.end-a.start)
-		return a, content, mem.read(a.start, content)
-	}
-	return area{}, nil, nil
 }
 
 // runOnWhile lets a stopped task run on as long as its program counter is where

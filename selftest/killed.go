@@ -42,24 +42,12 @@ func (r *registers) killed() {
 	if t.run.Native {
 		t.Skipf("the kernel makes the checkpoint itself")
 	}
-	if reason := t.run.noWayBack(r.prog.abi); reason != "" {
-		t.Skipf("%s", reason)
-	}
 	original := t.start(r.prog.class, r.argv("spin"))
 	r.atSpin(original)
 	t.killCheckpoints(original.pid(), func() error { return awaitSpin(original.pid(), r.prog, t.limit) })
 	t.must(release(original.pid(), r.prog))
 	original.succeed()
 	r.check("original", original.out.Bytes(), patternP, 0)
-}
-
-// noWayBack says why a program of this machine that computes does not survive
-// that a checkpoint of it is killed: what does not hold in docs/robustness.md.
-func (r *run) noWayBack(abi regset.ABI) string {
-	if abi.IsPPC() && r.abis[0].WordSize() == 8 && r.host.hwcap2&ppc2TAR == 0 {
-		return "a 64-bit CPU before POWER8 has no register to jump through (PPC_FEATURE2_TAR)"
-	}
-	return ""
 }
 
 // testKilledInCall kills checkpoints of a program that waits in read(2), which

@@ -33,6 +33,12 @@ const gccgoVersion = "-12"
 // hide a register from the garbage collector.
 const splitstack = " -Wl,--wrap=__splitstack_find,--wrap=__splitstack_find_context,-u,__wrap___splitstack_find"
 
+// frames has the unwinder look functions up in a sorted table. A static program
+// otherwise registers its unsorted one as it starts (crtbeginT.o of gcc), and
+// sorts that as soon as a stack is looked at: half of the time that a command
+// takes. To the linker, what is wrapped is not there, and nobody calls it.
+const frames = " -Wl,--eh-frame-hdr,--wrap=__register_frame_info,--wrap=__deregister_frame_info"
+
 var flavours = map[string]Flavour{}
 
 func init() {
@@ -83,7 +89,7 @@ func (f Flavour) env() []string {
 func (f Flavour) build() []string {
 	args := []string{"build", "-buildvcs=false", "-trimpath"}
 	if f.gccgo() {
-		return append(args, "-compiler", "gccgo", "-gccgoflags", "-O2 -static -s"+f.Link)
+		return append(args, "-compiler", "gccgo", "-gccgoflags", "-O2 -static -s"+frames+f.Link)
 	}
 	return append(args, "-ldflags", "-s -w")
 }

@@ -15,7 +15,7 @@ import (
 
 // recipe is raised when the base archive is made in another way from the same
 // modules, so that no old one is used.
-const recipe = 2
+const recipe = 3
 
 // gcUroot and gccgoUroot are the modules that say which u-root, and which of
 // its commands, guests have. u-root v0.11 is the newest that gccgo 12 compiles.

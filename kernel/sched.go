@@ -18,6 +18,7 @@ import (
 const (
 	schedFIFO     = 1
 	schedRR       = 2
+	schedIdle     = 5
 	schedDeadline = 6
 
 	schedResetOnFork = 1
@@ -160,7 +161,13 @@ func (r *reborn) setSched(t *task, s *image.Sched) error {
 	order.PutUint64(b[24:], s.Runtime)
 	order.PutUint64(b[32:], s.Deadline)
 	order.PutUint64(b[40:], s.Period)
-	_, err := r.doAt(t, sysSchedSetattr, 0, b, 0)
+	if _, err := r.doAt(t, sysSchedSetattr, 0, b, 0); err != nil || s.Policy != schedIdle {
+		return err
+	}
+	// With this policy the nice value counts for nothing, and is not set with it
+	// (__setscheduler_params in kernel/sched/syscalls.c).
+	const process = 0 // PRIO_PROCESS
+	_, err := r.doAt(t, sysSetpriority, process, 0, s.Nice)
 	return err
 }
 

@@ -23,6 +23,9 @@ os.sched_setaffinity(0, {0}); ready(); same(os.sched_getaffinity(0), {0}); print
 	{name: "nice and batch policy", script: `
 n = os.nice(3); os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)); ready()
 same((os.nice(0), os.sched_getscheduler(0)), (n, os.SCHED_BATCH)); print("ok")`},
+	{name: "nice and idle policy", script: `
+n = os.nice(3); os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); ready()
+same((os.nice(0), os.sched_getscheduler(0)), (n, os.SCHED_IDLE)); print("ok")`},
 	{name: "real-time policy that children do not get", needs: unix.CAP_SYS_NICE + 1, script: `
 p = os.SCHED_RR | os.SCHED_RESET_ON_FORK
 os.sched_setscheduler(0, p, os.sched_param(7)); ready()

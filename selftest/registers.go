@@ -82,7 +82,8 @@ func (r *registers) checkpointSpinning() (image string) {
 	return image
 }
 
-// atSpin waits until the original spins.
+// atSpin waits until the original spins, and has it go on without being in the
+// way of the others.
 func (r *registers) atSpin(original *process) {
 	err := awaitSpin(original.pid(), r.prog, r.t.limit)
 	if errors.Is(err, errExited) {
@@ -90,6 +91,7 @@ func (r *registers) atSpin(original *process) {
 		original.succeed()
 	}
 	r.t.must(err)
+	r.t.must(giveWay(original.pid()))
 }
 
 // lacking skips the test if the program found that it cannot be made here.

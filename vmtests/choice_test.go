@@ -125,8 +125,8 @@ func TestWith(t *testing.T) {
 
 func TestCmdline(t *testing.T) {
 	g := Guest{Console: "hvc0", Append: "a=1"}
-	require.Equal(t, "console=hvc0 quiet a=1 b=2", g.cmdline(Config{Append: " b=2"}))
-	require.Equal(t, "console=hvc0 a=1", g.cmdline(Config{Verbose: true}))
+	require.Equal(t, "console=hvc0 quiet "+cheap+" a=1 b=2", g.cmdline(Config{Append: " b=2"}))
+	require.Equal(t, "console=hvc0 "+cheap+" a=1", g.cmdline(Config{Verbose: true}))
 }
 
 func TestGDBCommand(t *testing.T) {

@@ -65,9 +65,11 @@ type Image struct {
 	Seccomps   []*Seccomp
 	Queues     []*Queue
 	Semaphores []*Semaphores
+	Shares     []*Shares
 	Bytes      uint64 // contents of memory that follow, at most; for progress
 
-	index [lastIndexed + 1]index // by tag
+	index   [lastIndexed + 1]index // by tag
+	sharing *sharing               // made of Shares when it is asked for
 }
 
 // records lists the metadata in the order in which it is written.
@@ -122,6 +124,9 @@ func (m *Image) records() []record {
 		list = append(list, r)
 	}
 	for _, r := range m.Semaphores {
+		list = append(list, r)
+	}
+	for _, r := range m.Shares {
 		list = append(list, r)
 	}
 	return list
@@ -198,6 +203,10 @@ func (m *Image) add(t Tag) record {
 	case TagSemaphores:
 		r := new(Semaphores)
 		m.Semaphores = append(m.Semaphores, r)
+		return r
+	case TagShares:
+		r := new(Shares)
+		m.Shares = append(m.Shares, r)
 		return r
 	}
 	return nil

@@ -30,6 +30,7 @@ type Pages struct {
 	Shm   bool
 	Runs  []Run
 	Data  []byte
+	From  uint32 // id of the MM whose pages they are; 0: the owner's own
 }
 
 // Read reads the metadata of an image and checks it with Validate. The Reader
@@ -94,7 +95,7 @@ func Read(r io.Reader) (*Image, *Reader, error) {
 	if err := rd.image.Validate(); err != nil {
 		return nil, nil, err
 	}
-	rd.runs = &runsChecker{m: rd.image, ends: make(map[owner]uint64)}
+	rd.runs = &runsChecker{m: rd.image, ends: make(map[owner]uint64), shared: make(map[uint32]uint64)}
 	return rd.image, rd, nil
 }
 

@@ -29,6 +29,7 @@ const (
 	TagSeccomp    Tag = 16
 	TagQueue      Tag = 17
 	TagSemaphores Tag = 18
+	TagShares     Tag = 20
 	TagMemory     Tag = 32 // end of the metadata; runs and pages follow
 	TagRuns       Tag = 33
 	TagPages      Tag = 34
@@ -50,7 +51,7 @@ var tagNames = map[Tag]string{
 	TagMM: "mm", TagFS: "fs", TagSighand: "sighand", TagFiles: "files",
 	TagFile: "file", TagPipe: "pipe", TagShm: "shm",
 	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagSeccomp: "seccomp",
-	TagQueue: "queue", TagSemaphores: "semaphores", TagMemory: "memory",
+	TagQueue: "queue", TagSemaphores: "semaphores", TagShares: "shares", TagMemory: "memory",
 	TagRuns: "runs", TagPages: "pages", TagTail: "tail",
 }
 

@@ -110,6 +110,7 @@ func Image(abi regset.ABI) *image.Image {
 		Queues: []*image.Queue{{ID: 1, IPC: image.IPC{Key: 78, Number: 32769, Mode: 0o600, UID: 1000, GID: 100, Changed: 1.7e9}, Limit: 16384,
 			Messages: []image.QueueMessage{{Type: 3, Data: []byte("first")}, {Type: 1}}}},
 		Semaphores: []*image.Semaphores{{ID: 1, IPC: image.IPC{Number: 2, Mode: 0o640, UID: 1000, GID: 100, Changed: 1.7e9}, Values: []uint32{0, 5}}},
+		Shares:     []*image.Shares{{MM: 2, List: []image.Share{{From: 1, Addr: Heap + 3*PageSize, Len: PageSize}}}},
 		Bytes:      1 << 20,
 	}
 	for i := uint32(1); i <= 2; i++ {

@@ -30,7 +30,9 @@ type Pages struct {
 	Shm   bool
 	Runs  []Run
 	Data  []byte
-	From  uint32 // id of the MM whose pages they are; 0: the owner's own
+
+	Common bool   // others have them too: Image.Sources
+	From   uint32 // of Each: id of the MM whose pages they are; 0: the owner's own
 }
 
 // Read reads the metadata of an image and checks it with Validate. The Reader
@@ -175,7 +177,8 @@ func (r *Reader) pages(list *runs) (*Pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pages{Owner: list.Owner, Shm: list.Shm, Runs: list.List, Data: data}, nil
+	common := !list.Shm && r.image.sharedRun(list.Owner, list.List[0])
+	return &Pages{Owner: list.Owner, Shm: list.Shm, Runs: list.List, Data: data, Common: common}, nil
 }
 
 // full fills b, or fails with ErrTruncated where the stream ends.

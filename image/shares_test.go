@@ -109,7 +109,7 @@ func TestEach(t *testing.T) {
 	}))
 	both := append(append([]byte(nil), one...), two...)
 	require.Equal(t, []image.Pages{
-		{Owner: 1, Runs: runs, Data: both},
+		{Owner: 1, Runs: runs, Data: both, Common: true},
 		{Owner: 2, Runs: runs, Data: both, From: 1},
 		{Owner: 2, Runs: []image.Run{{Addr: imagetest.Heap, Len: sharedPage}}, Data: own},
 	}, got)

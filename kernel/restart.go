@@ -76,19 +76,21 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	securebits uint32            // of the process that all are made from
-	segments   []int32           // System V shared memory that was made
-	doomed     []int32           // that goes with its last mapping
-	sysv       []madeSysV        // message queues and semaphores that were made
-	ownProcess bool              // the root process is of our making, not a caller
-	hasInit    bool              // all are in a pid namespace of our making
-	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
-	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
-	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
-	ownUsers   bool              // they are in another user namespace than the first
-	otherUsers bool              // or in another one than this program
-	backs      []func() error    // what puts back what is changed for now
-	room       memoryRoom        // in the control groups of the processes
+	securebits uint32                  // of the process that all are made from
+	segments   []int32                 // System V shared memory that was made
+	doomed     []int32                 // that goes with its last mapping
+	sysv       []madeSysV              // message queues and semaphores that were made
+	ownProcess bool                    // the root process is of our making, not a caller
+	hasInit    bool                    // all are in a pid namespace of our making
+	keys       uint32                  // protection keys that the caller has allocated; 0 if the machine has none
+	led        map[uint32]uint32       // process groups and sessions whose leaders have ended, and their numbers now
+	oneUser    bool                    // the processes are in a user namespace of cr's making, with one user
+	ownUsers   bool                    // they are in another user namespace than the first
+	otherUsers bool                    // or in another one than this program
+	backs      []func() error          // what puts back what is changed for now
+	room       memoryRoom              // in the control groups of the processes
+	common     map[uint32]*commonPages // by MM; nil if there are none
+	ahead      *image.Pages            // the first piece of memory that is not in common, while it is not filled in
 	fileRestarter
 }
 
@@ -292,6 +294,9 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.stageSysV(); err != nil {
 		return err
 	}
+	if err := rs.stageCommon(); err != nil {
+		return err
+	}
 	if err := rs.stageChildren(rs.root); err != nil {
 		return err
 	}
@@ -415,7 +420,7 @@ const mapFixedNoReplace = 0x100000
 // image.
 func (rs *restarter) fill() error {
 	for {
-		p, err := rs.rd.Next()
+		p, err := rs.next()
 		if errors.Is(err, io.EOF) {
 			return rs.sealShms()
 		}
@@ -429,10 +434,23 @@ func (rs *restarter) fill() error {
 			}
 			at += run.Len
 		}
-		rs.done += at
-		if rs.options.Progress != nil {
-			rs.options.Progress(rs.done, rs.img.Bytes)
-		}
+		rs.progress(at)
+	}
+}
+
+// next gives the next piece of memory.
+func (rs *restarter) next() (*image.Pages, error) {
+	if p := rs.ahead; p != nil {
+		rs.ahead = nil
+		return p, nil
+	}
+	return rs.rd.Next()
+}
+
+// progress notes that so many bytes of memory more have been read.
+func (rs *restarter) progress(n uint64) {
+	if rs.done += n; rs.options.Progress != nil {
+		rs.options.Progress(rs.done, rs.img.Bytes)
 	}
 }
 

@@ -80,6 +80,9 @@ func (rs *restarter) undoMemory(r *reborn) error {
 			}
 		}
 	}
+	if err := rs.leaveCommon(r, nil); err != nil {
+		return err
+	}
 	for id, at := range rs.shms {
 		if _, err := t.call(sysMunmap, at, rs.img.Shm(id).Size); err != nil {
 			return err

@@ -267,7 +267,7 @@ func (p *process) readRuns(list []image.Run, data []byte) error {
 
 // readShared is readRuns for pages that another process may have as well, and
 // leaves them so: process_vm_readv(2) pins what it reads, and to pin a page that
-// others have the kernel makes the process a copy of it (mm/gup.c,
+// others have the kernel makes the process a copy of it (mm/internal.h,
 // gup_must_unshare).
 func (p *process) readShared(list []image.Run, data []byte) error {
 	at := 0

@@ -90,6 +90,7 @@ type restarter struct {
 	backs      []func() error          // what puts back what is changed for now
 	room       memoryRoom              // in the control groups of the processes
 	common     map[uint32]*commonPages // by MM; nil if there are none
+	commonAt   spans                   // where these are staged
 	ahead      *image.Pages            // the first piece of memory that is not in common, while it is not filled in
 	fileRestarter
 }

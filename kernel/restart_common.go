@@ -29,8 +29,6 @@ type commonPlace struct {
 	noReserve bool
 }
 
-func (p *commonPlace) staged() span { return span{p.at, p.at + p.end - p.start} }
-
 // place finds the place that has an address; nil if none has.
 func (c *commonPages) place(addr uint64) *commonPlace {
 	i := sort.Search(len(c.places), func(i int) bool { return c.places[i].end > addr })
@@ -61,21 +59,6 @@ func (s spans) within(r span) spans {
 			part.end = r.end
 		}
 		out = append(out, part)
-	}
-	return out
-}
-
-// minus returns what of a range is not in a set.
-func (r span) minus(s spans) []span {
-	var out []span
-	for _, part := range s.within(r) {
-		if part.start > r.start {
-			out = append(out, span{r.start, part.start})
-		}
-		r.start = part.end
-	}
-	if r.start < r.end {
-		out = append(out, r)
 	}
 	return out
 }
@@ -118,7 +101,7 @@ func (rs *restarter) stageCommon() error {
 			if err := rs.mapCommon(c, p); err != nil {
 				return err
 			}
-			taken = taken.add(p.staged())
+			taken = taken.add(span{p.at, p.at + p.end - p.start})
 		}
 	}
 	return rs.fillCommon()
@@ -192,6 +175,7 @@ func (rs *restarter) mapCommon(c *commonPages, p commonPlace) error {
 		return err
 	}
 	c.places = append(c.places, p)
+	rs.commonAt = rs.commonAt.add(span{p.at, p.at + p.end - p.start})
 	return nil
 }
 
@@ -233,8 +217,7 @@ type commonPlan struct {
 	at     map[uint64]uint64 // where a mapping is in place already, by its start
 	drop   map[uint64][]span // what of it the process has not, where it is staged
 	copies []commonCopy
-	keep   spans // places of which something is needed, where they are staged
-	taken  spans // the parts of these that become mappings
+	some   map[uint64]bool // the mappings that have any, by their start
 }
 
 // commonCopy are pages that a process has in another mapping than the one that
@@ -246,13 +229,14 @@ type commonCopy struct {
 
 // planCommon decides which mappings of a process are in place already.
 func (rs *restarter) planCommon(r *reborn) commonPlan {
-	plan := commonPlan{at: make(map[uint64]uint64), drop: make(map[uint64][]span)}
+	plan := commonPlan{at: make(map[uint64]uint64), drop: make(map[uint64][]span), some: make(map[uint64]bool)}
 	if rs.common == nil {
 		return plan
 	}
 	for i := range r.mm.VMAs {
 		v := &r.mm.VMAs[i]
 		uses, sources := rs.commonUses(r.mm, v)
+		plan.some[v.Start] = len(sources) > 0
 		var best *commonPages
 		for _, c := range sources {
 			if mayInherit(v, c) && (best == nil || uses[c].size() > uses[best].size()) {
@@ -263,11 +247,6 @@ func (rs *restarter) planCommon(r *reborn) commonPlan {
 			if c != best {
 				for _, s := range uses[c] {
 					plan.copies = append(plan.copies, commonCopy{c, s})
-				}
-				for _, p := range c.places {
-					if p.overlaps(span{v.Start, v.End}) {
-						plan.keep = plan.keep.add(p.staged())
-					}
 				}
 			}
 		}
@@ -280,8 +259,6 @@ func (rs *restarter) planCommon(r *reborn) commonPlan {
 		for _, s := range best.filled.within(span{v.Start, v.End}).without(uses[best]) {
 			plan.drop[v.Start] = append(plan.drop[v.Start], span{at + s.start - v.Start, at + s.end - v.Start})
 		}
-		plan.keep = plan.keep.add(span{at, at + v.End - v.Start})
-		plan.taken = plan.taken.add(span{at, at + v.End - v.Start})
 	}
 	return plan
 }
@@ -321,12 +298,16 @@ func mayInherit(v *image.VMA, c *commonPages) bool {
 	return v.Kind == image.Anon && v.Flags&anew == 0 && p != nil && p.end >= v.End && p.noReserve == (v.Flags&image.VMANoReserve != 0)
 }
 
-// leaveCommon unmaps in a process what it needs of none of the places, but for a
-// set of ranges.
-func (rs *restarter) leaveCommon(r *reborn, but spans) error {
-	for _, c := range rs.common {
-		for i := range c.places {
-			if err := r.unmapBut(c.places[i].staged(), but); err != nil {
+// clearCommon unmaps in a process what is in the way of mappings that have none
+// of the pages in common. The rest stays until the commit.
+func (rs *restarter) clearCommon(r *reborn, plan commonPlan) error {
+	for i := range r.mm.VMAs {
+		v := &r.mm.VMAs[i]
+		if plan.some[v.Start] {
+			continue
+		}
+		for _, s := range rs.commonAt.within(span{v.Start, v.End}) {
+			if _, err := r.leader().call(sysMunmap, s.start, s.end-s.start); err != nil {
 				return err
 			}
 		}
@@ -334,14 +315,10 @@ func (rs *restarter) leaveCommon(r *reborn, but spans) error {
 	return nil
 }
 
-// unmapBut unmaps what of a range is not in a set.
-func (r *reborn) unmapBut(s span, but spans) error {
-	for _, s := range s.minus(but) {
-		if _, err := r.leader().call(sysMunmap, s.start, s.end-s.start); err != nil {
-			return err
-		}
-	}
-	return nil
+// inTheWay reports whether a mapping has to be staged elsewhere, for pages that
+// it has are in its place and still to be copied.
+func (rs *restarter) inTheWay(plan commonPlan, v *image.VMA) bool {
+	return plan.some[v.Start] && rs.commonAt.overlaps(span{v.Start, v.End})
 }
 
 // takeCommon makes a mapping of what is in place already.

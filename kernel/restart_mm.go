@@ -46,11 +46,8 @@ func (rs *restarter) stageMemory(r *reborn) error {
 		return err
 	}
 	common := rs.planCommon(r)
-	if err := rs.leaveCommon(r, common.keep); err != nil {
+	if err := rs.clearCommon(r, common); err != nil {
 		return err
-	}
-	for _, s := range common.keep {
-		taken = taken.add(s)
 	}
 	open := make(map[uint32]int)
 	for i := range r.mm.VMAs {
@@ -62,7 +59,7 @@ func (rs *restarter) stageMemory(r *reborn) error {
 		at, inherited := common.at[v.Start]
 		if inherited {
 			s.at = at
-		} else if taken.overlaps(span{v.Start, v.End}) {
+		} else if taken.overlaps(span{v.Start, v.End}) || rs.inTheWay(common, &v) {
 			var err error
 			if s.at, err = r.space.takeAligned(v.End-v.Start, v.HugePage()); err != nil {
 				return err
@@ -91,11 +88,6 @@ func (rs *restarter) stageMemory(r *reborn) error {
 	}
 	if len(common.copies) > 0 {
 		if err := rs.copyCommon(r, common.copies); err != nil {
-			return err
-		}
-	}
-	for _, s := range common.keep {
-		if err := r.unmapBut(s, common.taken); err != nil {
 			return err
 		}
 	}
@@ -450,6 +442,9 @@ func (rs *restarter) commitMemory(r *reborn) error {
 	}
 	for id, at := range rs.shms {
 		old = old.add(span{at, at + rs.img.Shm(id).Size})
+	}
+	for _, s := range rs.commonAt {
+		old = old.add(s)
 	}
 	for _, o := range rs.list {
 		if o.rec.MM != r.rec.MM {

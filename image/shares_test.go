@@ -115,6 +115,13 @@ func TestEach(t *testing.T) {
 	}, got)
 }
 
+// TestSharedImage gives each page of those that share memory once.
+func TestSharedImage(t *testing.T) {
+	for _, abi := range imagetest.ABIs {
+		checkEach(t, imagetest.Shared(abi))
+	}
+}
+
 // TestEachInPieces is about pages that do not lie side by side in the stream.
 func TestEachInPieces(t *testing.T) {
 	m := sharing()

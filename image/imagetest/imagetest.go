@@ -217,3 +217,35 @@ func Bytes(m *image.Image) []byte {
 	}
 	return b.Bytes()
 }
+
+// Shared is an image as a stream, of two address spaces: the first has pages 0 to
+// 3 of the heap, the second the same but for the second, and both the first page
+// of the program.
+func Shared(abi regset.ABI) []byte {
+	m := Image(abi)
+	m.Shares[0].List = []image.Share{{From: 1, Addr: Text, Len: PageSize}, {From: 1, Addr: Heap, Len: PageSize},
+		{From: 1, Addr: Heap + 2*PageSize, Len: 2 * PageSize}}
+	var b bytes.Buffer
+	w, err := image.NewWriter(&b, m)
+	for _, p := range []struct {
+		owner uint32
+		runs  []image.Run
+		data  [][]byte
+	}{
+		{1, []image.Run{{Addr: Text, Len: PageSize}, {Addr: Heap, Len: PageSize}, {Addr: Heap + 2*PageSize, Len: 2 * PageSize}},
+			[][]byte{Page(9), Page(0), Page(2), Page(3)}},
+		{1, []image.Run{{Addr: Heap + PageSize, Len: PageSize}}, [][]byte{Page(1)}},
+		{2, []image.Run{{Addr: Heap + PageSize, Len: PageSize}}, [][]byte{Page(11)}},
+	} {
+		if err == nil {
+			err = w.Pages(p.owner, false, p.runs, bytes.Join(p.data, nil))
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}

@@ -76,23 +76,21 @@ type restarter struct {
 	base       int            // above all descriptors that the tree has
 	shms       map[uint32]uint64
 	done       uint64
-	securebits uint32                  // of the process that all are made from
-	segments   []int32                 // System V shared memory that was made
-	doomed     []int32                 // that goes with its last mapping
-	sysv       []madeSysV              // message queues and semaphores that were made
-	ownProcess bool                    // the root process is of our making, not a caller
-	hasInit    bool                    // all are in a pid namespace of our making
-	keys       uint32                  // protection keys that the caller has allocated; 0 if the machine has none
-	led        map[uint32]uint32       // process groups and sessions whose leaders have ended, and their numbers now
-	oneUser    bool                    // the processes are in a user namespace of cr's making, with one user
-	ownUsers   bool                    // they are in another user namespace than the first
-	otherUsers bool                    // or in another one than this program
-	backs      []func() error          // what puts back what is changed for now
-	room       memoryRoom              // in the control groups of the processes
-	common     map[uint32]*commonPages // by MM; nil if there are none
-	commonAt   spans                   // where these are staged
-	ahead      *image.Pages            // the first piece of memory that is not in common, while it is not filled in
+	securebits uint32            // of the process that all are made from
+	segments   []int32           // System V shared memory that was made
+	doomed     []int32           // that goes with its last mapping
+	sysv       []madeSysV        // message queues and semaphores that were made
+	ownProcess bool              // the root process is of our making, not a caller
+	hasInit    bool              // all are in a pid namespace of our making
+	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
+	led        map[uint32]uint32 // process groups and sessions whose leaders have ended, and their numbers now
+	oneUser    bool              // the processes are in a user namespace of cr's making, with one user
+	ownUsers   bool              // they are in another user namespace than the first
+	otherUsers bool              // or in another one than this program
+	backs      []func() error    // what puts back what is changed for now
+	room       memoryRoom        // in the control groups of the processes
 	fileRestarter
+	commonRestarter
 }
 
 // readImage reads the metadata of an image and checks all that can be checked

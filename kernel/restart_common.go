@@ -15,6 +15,13 @@ import (
 // as from a fork(2): each then makes them part of its own memory, and what only
 // it has is written over them.
 
+// commonRestarter is the part of a restarter that is about pages in common.
+type commonRestarter struct {
+	common   map[uint32]*commonPages // by MM; nil if there are none
+	commonAt spans                   // where these are staged
+	ahead    *image.Pages            // the first piece of memory that is not in common, while it is not filled in
+}
+
 // commonPages are the pages of one MM that others have too, in every process
 // until that has taken what it needs of them.
 type commonPages struct {

@@ -4,7 +4,6 @@
 package core
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -32,17 +31,8 @@ func Write(w io.WriterAt, m *image.Image, rd *image.Reader, pid uint32) error {
 		}
 	}
 	mem := newMemory(w, m, p)
-	for {
-		pages, err := rd.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := mem.add(pages); err != nil {
-			return err
-		}
+	if err := rd.Each(mem.add); err != nil {
+		return err
 	}
 	segments, err := mem.segments()
 	if err != nil {

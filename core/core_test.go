@@ -204,6 +204,17 @@ func TestOtherProcess(t *testing.T) {
 	require.Equal(t, imagetest.Page(10), peek(t, f, imagetest.Heap, 4096))
 }
 
+// TestSharedPages has pages that are in the image as another process's, before
+// its own: in a mapping that is in the file as a whole, and in one that is not.
+func TestSharedPages(t *testing.T) {
+	f, err := elf.NewFile(bytes.NewReader(write(t, imagetest.Shared(regset.X86_64), imagetest.Child)))
+	require.NoError(t, err)
+	require.Equal(t, imagetest.Page(9), peek(t, f, imagetest.Text, 4096))
+	for i, seed := range []byte{0, 11, 2, 3} {
+		require.Equal(t, imagetest.Page(seed), peek(t, f, imagetest.Heap+uint64(i)*4096, 4096))
+	}
+}
+
 // stream writes an image with pieces of the first MM's memory.
 func stream(t *testing.T, m *image.Image, pieces ...image.Run) []byte {
 	var b bytes.Buffer

@@ -2,6 +2,7 @@ package core
 
 import (
 	"io"
+	"sort"
 
 	"cr/image"
 )
@@ -184,6 +185,8 @@ func (mem *memory) sharedSegment(v *image.VMA, s segment) segment {
 // file or is not.
 func (mem *memory) split(s segment, pieces []segment) []segment {
 	var list []segment
+	// Pages that other processes have as well came first.
+	sort.Slice(pieces, func(i, j int) bool { return pieces[i].addr < pieces[j].addr })
 	end := s.addr + s.size
 	gap := func(to uint64) {
 		if to > s.addr {

@@ -19,7 +19,7 @@ import (
 func small(t *testing.T) []byte {
 	m := imagetest.Image(regset.PPC)
 	m.Processes, m.Tasks, m.CPUs, m.MMs = m.Processes[:1], m.Tasks[:1], m.CPUs[:1], m.MMs[:1]
-	m.Processes[0].Timers = nil
+	m.Processes[0].Timers, m.Shares = nil, nil
 	m.Tables[0].FDs, m.Files = m.Tables[0].FDs[:4], m.Files[:5]
 	m.Sockets, m.Epolls, m.Inotifies, m.Ptys = m.Sockets[:0], nil, nil, m.Ptys[:1]
 	var b bytes.Buffer

@@ -10,7 +10,7 @@ func Samples() []record {
 	return []record{
 		new(Header), new(Process), new(Task), new(CPU), new(MM), new(FS), new(Sighand), new(Files),
 		new(File), new(Pipe), new(Shm),
-		new(Socket), new(Epoll), new(Inotify), new(Pty), new(Seccomp), new(Queue), new(Semaphores), new(Namespaces), new(memory), new(runs), new(tail),
+		new(Socket), new(Epoll), new(Inotify), new(Pty), new(Seccomp), new(Queue), new(Semaphores), new(Namespaces), new(Shares), new(memory), new(runs), new(tail),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 func seeds(f *testing.F) {
 	for _, abi := range imagetest.ABIs {
 		f.Add(imagetest.Bytes(imagetest.Image(abi)))
+		f.Add(imagetest.Shared(abi))
 	}
 }
 
@@ -41,6 +42,28 @@ func read(t *testing.T, b []byte) {
 	require.NoError(t, err)
 	require.Equal(t, m.Records(), m2.Records())
 	require.Equal(t, pages, pages2)
+	checkEach(t, again.Bytes())
+}
+
+// checkEach makes sure that each page of those that share memory is given to them
+// once, in a private mapping of theirs.
+func checkEach(t *testing.T, b []byte) {
+	m, rd, err := image.Read(bytes.NewReader(b))
+	require.NoError(t, err)
+	given := make(map[[2]uint64]bool)
+	require.NoError(t, rd.Each(func(p *image.Pages) error {
+		at := uint64(0)
+		for _, r := range p.Runs {
+			for n := uint64(0); n < r.Len && !p.Shm; n += uint64(m.Header.PageSize) {
+				page := [2]uint64{uint64(p.Owner), r.Addr + n}
+				require.False(t, given[page], "%x", page)
+				given[page] = true
+			}
+			at += r.Len
+		}
+		require.Len(t, p.Data, int(at))
+		return nil
+	}))
 }
 
 func FuzzRead(f *testing.F) {

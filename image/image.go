@@ -66,9 +66,11 @@ type Image struct {
 	Queues     []*Queue
 	Semaphores []*Semaphores
 	Namespaces []*Namespaces // one at most
-	Bytes      uint64        // contents of memory that follow, at most; for progress
+	Shares     []*Shares
+	Bytes      uint64 // contents of memory that follow, at most; for progress
 
-	index [lastIndexed + 1]index // by tag
+	index   [lastIndexed + 1]index // by tag
+	sharing *sharing               // made of Shares when it is asked for
 }
 
 // records lists the metadata in the order in which it is written.
@@ -126,6 +128,9 @@ func (m *Image) records() []record {
 		list = append(list, r)
 	}
 	for _, r := range m.Namespaces {
+		list = append(list, r)
+	}
+	for _, r := range m.Shares {
 		list = append(list, r)
 	}
 	return list
@@ -206,6 +211,10 @@ func (m *Image) add(t Tag) record {
 	case TagNamespaces:
 		r := new(Namespaces)
 		m.Namespaces = append(m.Namespaces, r)
+		return r
+	case TagShares:
+		r := new(Shares)
+		m.Shares = append(m.Shares, r)
 		return r
 	}
 	return nil

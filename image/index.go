@@ -10,7 +10,7 @@ type index struct {
 }
 
 // lastIndexed is the last tag of records that are found by their id.
-const lastIndexed = TagSemaphores
+const lastIndexed = TagShares
 
 // ids gives how many records of a tag there are, and the id of each.
 func (m *Image) ids(t Tag) (int, func(int) uint32) {
@@ -49,6 +49,8 @@ func (m *Image) ids(t Tag) (int, func(int) uint32) {
 		return len(m.Queues), func(i int) uint32 { return m.Queues[i].ID }
 	case TagSemaphores:
 		return len(m.Semaphores), func(i int) uint32 { return m.Semaphores[i].ID }
+	case TagShares:
+		return len(m.Shares), func(i int) uint32 { return m.Shares[i].MM }
 	}
 	return 0, nil
 }

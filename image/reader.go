@@ -30,6 +30,9 @@ type Pages struct {
 	Shm   bool
 	Runs  []Run
 	Data  []byte
+
+	Common bool   // others have them too: Image.Sources
+	From   uint32 // of Each: id of the MM whose pages they are; 0: the owner's own
 }
 
 // Read reads the metadata of an image and checks it with Validate. The Reader
@@ -94,7 +97,7 @@ func Read(r io.Reader) (*Image, *Reader, error) {
 	if err := rd.image.Validate(); err != nil {
 		return nil, nil, err
 	}
-	rd.runs = &runsChecker{m: rd.image, ends: make(map[owner]uint64)}
+	rd.runs = &runsChecker{m: rd.image, ends: make(map[owner]uint64), shared: make(map[uint32]uint64)}
 	return rd.image, rd, nil
 }
 
@@ -174,7 +177,8 @@ func (r *Reader) pages(list *runs) (*Pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pages{Owner: list.Owner, Shm: list.Shm, Runs: list.List, Data: data}, nil
+	common := !list.Shm && r.image.sharedRun(list.Owner, list.List[0])
+	return &Pages{Owner: list.Owner, Shm: list.Shm, Runs: list.List, Data: data, Common: common}, nil
 }
 
 // full fills b, or fails with ErrTruncated where the stream ends.

@@ -30,6 +30,7 @@ const (
 	TagQueue      Tag = 17
 	TagSemaphores Tag = 18
 	TagNamespaces Tag = 19
+	TagShares     Tag = 20
 	TagMemory     Tag = 32 // end of the metadata; runs and pages follow
 	TagRuns       Tag = 33
 	TagPages      Tag = 34
@@ -51,7 +52,7 @@ var tagNames = map[Tag]string{
 	TagMM: "mm", TagFS: "fs", TagSighand: "sighand", TagFiles: "files",
 	TagFile: "file", TagPipe: "pipe", TagShm: "shm",
 	TagSocket: "socket", TagEpoll: "epoll", TagInotify: "inotify", TagPty: "pty", TagSeccomp: "seccomp",
-	TagQueue: "queue", TagSemaphores: "semaphores", TagNamespaces: "namespaces", TagMemory: "memory",
+	TagQueue: "queue", TagSemaphores: "semaphores", TagNamespaces: "namespaces", TagShares: "shares", TagMemory: "memory",
 	TagRuns: "runs", TagPages: "pages", TagTail: "tail",
 }
 

@@ -92,7 +92,7 @@ func TestMemoryOfRecords(t *testing.T) {
 	const n = 100
 	records := append(image.Samples(),
 		&image.Task{Pending: make([][]byte, n)}, &image.Process{Timers: make([]image.Timer, n), Pending: make([][]byte, n)},
-		&image.MM{VMAs: make([]image.VMA, n)}, &image.Files{FDs: make([]image.FD, n), Locks: make([]image.Lock, n)},
+		&image.MM{VMAs: make([]image.VMA, n)}, &image.Shares{List: make([]image.Share, n)}, &image.Files{FDs: make([]image.FD, n), Locks: make([]image.Lock, n)},
 		&image.Socket{Messages: make([]image.Message, n)}, &image.Epoll{Targets: make([]image.EpollTarget, n)},
 		&image.Inotify{Watches: make([]image.Watch, n)}, &image.File{Locks: make([]image.Lock, n)},
 		&image.Sighand{Actions: make([]image.Action, n)}, &image.CPU{State: regset.State{Sets: make([]regset.Set, n)}})

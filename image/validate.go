@@ -30,10 +30,10 @@ func invalid(t Tag, id uint32, format string, args ...any) error {
 // Whether a machine can take the registers, and whether a caller may have what
 // the image asks for, is for others to check.
 func (m *Image) Validate() error {
-	m.index = [lastIndexed + 1]index{}
+	m.index, m.sharing = [lastIndexed + 1]index{}, nil
 	v := &validator{m: m, word: make(map[uint32]int)}
 	for _, check := range []func() error{
-		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.objects, v.state, v.namespaces,
+		v.header, v.unique, v.tasks, v.cpus, v.processes, v.tree, v.mms, v.shares, v.objects, v.state, v.namespaces,
 	} {
 		if err := check(); err != nil {
 			return err

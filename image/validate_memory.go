@@ -179,6 +179,9 @@ type runsChecker struct {
 	m     *Image
 	ends  map[owner]uint64 // of the last run
 	bytes uint64
+
+	shared map[uint32]uint64 // of the last run of an MM that others share
+	own    bool              // there was a run that nobody shares
 }
 
 // owner is an MM, or a Shm.
@@ -210,7 +213,14 @@ func (c *runsChecker) check(r *runs) error {
 	if len(r.List) == 0 {
 		return invalid(name, r.Owner, "a record of no runs")
 	}
+	shared := !r.Shm && c.m.sharedRun(r.Owner, r.List[0])
 	last := c.ends[owner{r.Owner, r.Shm}]
+	if shared {
+		last = c.shared[r.Owner]
+		if c.own {
+			return invalid(name, r.Owner, "pages that are shared, behind others")
+		}
+	}
 	var sum uint64
 	for _, run := range r.List {
 		bad := func(reason string) error {
@@ -231,12 +241,19 @@ func (c *runsChecker) check(r *runs) error {
 			return bad("beyond the end")
 		case !r.Shm && !savedRange(vmas, run.Addr, end):
 			return bad("no private memory is mapped there")
+		case !r.Shm && !c.m.mayHave(r.Owner, run, shared):
+			return bad("it is shared in part, or another's")
 		}
 		last = end
 	}
 	if c.bytes += sum; c.bytes > c.m.Bytes {
 		return fmt.Errorf("%w: more than the %d bytes of pages that the memory record tells", ErrInvalid, c.m.Bytes)
 	}
+	if shared {
+		c.shared[r.Owner] = last
+		return nil
+	}
+	c.own = true
 	c.ends[owner{r.Owner, r.Shm}] = last
 	return nil
 }

@@ -108,6 +108,27 @@ var invalid = []struct {
 	{"keys of queues are unique", func(m *image.Image) { m.Queues = append(m.Queues, &image.Queue{ID: 2, IPC: image.IPC{Key: 78}}) }, "queue 2: key 0x4e is there twice"},
 	{"mode of a queue", func(m *image.Image) { m.Queues[0].IPC.Mode = 0o1600 }, "queue 1: mode 01600"},
 	{"type of a message", func(m *image.Image) { m.Queues[0].Messages[1].Type = 0 }, "queue 1: a message of type 0"},
+	{"shares of no mm", func(m *image.Image) { m.Shares[0].MM = 9 }, "shares 9: mm 9 is missing"},
+	{"shares of mm 0", func(m *image.Image) { m.Shares[0].MM = 0 }, "shares 0: identifier is 0"},
+	{"shares twice", func(m *image.Image) { m.Shares = append(m.Shares, m.Shares[0]) }, "shares 2: there are two of it"},
+	{"shared with no mm", func(m *image.Image) { m.Shares[0].List[0].From = 9 }, "shares 2: 4096 bytes at 0x10013000 of mm 9: it is missing"},
+	{"shared with itself", func(m *image.Image) { m.Shares[0].List[0].From = 2 }, "of mm 2: they are its own"},
+	{"shared in a circle", func(m *image.Image) {
+		m.Shares = append(m.Shares, &image.Shares{MM: 1, List: []image.Share{{From: 2, Addr: imagetest.Heap + 0x3000, Len: 4096}}})
+	}, "those are another's themselves"},
+	{"shared in a chain", func(m *image.Image) {
+		third := *m.MMs[1]
+		third.ID = 3
+		m.MMs = append(m.MMs, &third)
+		m.Shares = append(m.Shares, &image.Shares{MM: 3, List: []image.Share{{From: 2, Addr: imagetest.Heap, Len: 4 * 4096}}})
+	}, "shares 3: 16384 bytes at 0x10010000 of mm 2: those are another's themselves"},
+	{"nothing shared", func(m *image.Image) { m.Shares[0].List[0].Len = 0 }, "not whole pages"},
+	{"half a page shared", func(m *image.Image) { m.Shares[0].List[0].Len = 2048 }, "not whole pages"},
+	{"shared beyond the last address", func(m *image.Image) { m.Shares[0].List[0].Len = 1<<64 - 4096 }, "not whole pages"},
+	{"shared twice", func(m *image.Image) { m.Shares[0].List = append(m.Shares[0].List, m.Shares[0].List[0]) }, "they are there twice, or out of order"},
+	{"shared where nothing is mapped", func(m *image.Image) { m.Shares[0].List[0].Len = 2 * 4096 }, "no private memory is mapped there"},
+	{"shared where the other maps nothing", func(m *image.Image) { m.MMs[0].VMAs[1].End -= 4096 }, "no private memory is mapped there"},
+	{"shared memory by address", func(m *image.Image) { m.Shares[0].List[0].Addr = imagetest.Shm }, "no private memory is mapped there"},
 	{"owner of semaphores", func(m *image.Image) { m.Semaphores[0].IPC.UID = ^uint32(0) }, "semaphores 1: it has no owner"},
 	{"a set of none", func(m *image.Image) { m.Semaphores[0].Values = nil }, "semaphores 1: a set of 0"},
 	{"a set of too many", func(m *image.Image) { m.Semaphores[0].Values = make([]uint32, 32001) }, "semaphores 1: a set of 32001"},

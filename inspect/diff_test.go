@@ -143,6 +143,7 @@ func TestDiffMemory(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := imagetest.Image(regset.X86_64)
+			m.Shares = nil
 			a, b := pages(t, m, c.a), pages(t, m, c.b)
 			for _, list := range [][]inspect.Difference{diff(t, a, b), diff(t, b, a)} {
 				if c.want == "" {

@@ -10,6 +10,7 @@ import (
 type saved struct {
 	m     *image.Image
 	total uint64
+	again map[uint32]uint64   // by MM: of pages that are in the image as those of another
 	vmas  map[uint32][]uint64 // by MM, for each of its mappings
 	shm   map[uint32]uint64   // by Shm
 
@@ -17,7 +18,7 @@ type saved struct {
 }
 
 func newSaved(m *image.Image) *saved {
-	s := &saved{m: m, vmas: make(map[uint32][]uint64), shm: make(map[uint32]uint64)}
+	s := &saved{m: m, again: make(map[uint32]uint64), vmas: make(map[uint32][]uint64), shm: make(map[uint32]uint64)}
 	for _, mm := range m.MMs {
 		counts := make([]uint64, len(mm.VMAs))
 		for i := range mm.VMAs {
@@ -31,7 +32,11 @@ func newSaved(m *image.Image) *saved {
 }
 
 func (s *saved) add(p *image.Pages) {
-	s.total += uint64(len(p.Data))
+	if p.From != 0 {
+		s.again[p.Owner] += uint64(len(p.Data))
+	} else {
+		s.total += uint64(len(p.Data))
+	}
 	if s.places != nil {
 		s.places.add(p)
 	}
@@ -42,6 +47,13 @@ func (s *saved) add(p *image.Pages) {
 	mm, counts := s.m.MM(p.Owner), s.vmas[p.Owner]
 	for _, run := range p.Runs {
 		mm.Overlaps(run.Addr, run.Addr+run.Len, func(i int, start, end uint64) { counts[i] += end - start })
+	}
+}
+
+// order is called when all has been added.
+func (s *saved) order() {
+	if s.places != nil {
+		s.places.order()
 	}
 }
 

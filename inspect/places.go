@@ -19,7 +19,7 @@ const (
 )
 
 // places knows which parts of memory an image holds. What lies side by side is
-// one extent; the image has it in ascending order.
+// one extent; order puts them in ascending order.
 type places struct {
 	m       *image.Image
 	private map[uint32][]extent // by MM
@@ -44,6 +44,14 @@ func (s *places) add(p *image.Pages) {
 		}
 	}
 	of[p.Owner] = list
+}
+
+// order is called when all has been added: pages that several processes have
+// come first.
+func (s *places) order() {
+	for id, list := range s.private {
+		s.private[id] = union(list, nil)
+	}
 }
 
 // of is what the image holds of a mapping, by offset into the mapping, and

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -49,19 +48,17 @@ func Read(r io.Reader, o Options) (*Report, error) {
 	if o.Places {
 		s.places = newPlaces(m)
 	}
-	for {
-		piece, err := rd.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = rd.Each(func(piece *image.Pages) error {
 		s.add(piece)
 		if rep.hex != nil {
 			rep.hex.add(piece)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	s.order()
 	b := &builder{m: m, o: o, saved: s}
 	rep.Image = b.image(in.n)
 	rep.SharedMemory = b.shared()
@@ -175,7 +172,7 @@ func (b *builder) process(p *image.Process, tasks []*image.Task) Process {
 	for _, t := range tasks {
 		r.Tasks = append(r.Tasks, b.task(t))
 	}
-	r.Memory = b.memory(mm)
+	r.Memory, r.Shared = b.memory(mm), b.saved.again[mm.ID]
 	if b.o.Maps {
 		for i := range mm.VMAs {
 			r.Maps = append(r.Maps, b.mapping(mm, i))

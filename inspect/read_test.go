@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"cr/image"
 	"cr/image/imagetest"
 	"cr/inspect"
 	"cr/regset"
@@ -168,6 +169,59 @@ func TestDeepTree(t *testing.T) {
 	require.NoError(t, r.Text(&b, inspect.Style{}))
 	require.Contains(t, b.String(), strings.Repeat("   ", 1999)+"└─ 2999 job-102")
 	require.Len(t, r.Processes, 2003)
+}
+
+// TestSharedPages has pages that are in the image as another process's.
+func TestSharedPages(t *testing.T) {
+	in := imagetest.Shared(regset.X86_64)
+	r, err := inspect.Read(bytes.NewReader(in), inspect.Options{PID: imagetest.Child, Maps: true, Places: true})
+	require.NoError(t, err)
+	require.Equal(t, uint64(6*4096), r.Image.Saved)
+	require.Len(t, r.Processes, 1)
+	require.Equal(t, uint64(4*4096), r.Processes[0].Shared)
+	require.Equal(t, uint64(4096), r.Processes[0].Maps[0].Saved)
+	require.Equal(t, uint64(4*4096), r.Processes[0].Maps[1].Saved)
+	var b strings.Builder
+	require.NoError(t, r.Text(&b, inspect.Style{}))
+	require.Contains(t, b.String(), "16 KiB of it are in the image once")
+	r, err = inspect.Read(bytes.NewReader(in), inspect.Options{PID: imagetest.Child, HexAddr: imagetest.Heap + 4096, HexLen: 8192})
+	require.NoError(t, err)
+	b.Reset()
+	require.NoError(t, r.Text(&b, inspect.Style{}))
+	for i, seed := range []byte{11, 2} {
+		line := fmt.Sprintf("%016x  % x  % x  |", imagetest.Heap+4096+4096*i, imagetest.Page(seed)[:8], imagetest.Page(seed)[8:16])
+		require.True(t, strings.Contains(b.String(), line), line)
+	}
+}
+
+// TestDiffShared compares an image with one in which each process has all pages
+// for itself.
+func TestDiffShared(t *testing.T) {
+	in := imagetest.Shared(regset.X86_64)
+	m, rd, err := image.Read(bytes.NewReader(in))
+	require.NoError(t, err)
+	pages := map[uint32]map[uint64][]byte{1: {}, 2: {}}
+	require.NoError(t, rd.Each(func(p *image.Pages) error {
+		data := p.Data
+		for _, r := range p.Runs {
+			for n := uint64(0); n < r.Len; n += 4096 {
+				pages[p.Owner][r.Addr+n], data = append([]byte(nil), data[:4096]...), data[4096:]
+			}
+		}
+		return nil
+	}))
+	m.Shares = nil
+	var b bytes.Buffer
+	w, err := image.NewWriter(&b, m)
+	require.NoError(t, err)
+	for _, mm := range m.MMs {
+		for _, addr := range []uint64{imagetest.Text, imagetest.Heap, imagetest.Heap + 4096, imagetest.Heap + 8192, imagetest.Heap + 12288} {
+			require.NoError(t, w.Pages(mm.ID, false, []image.Run{{Addr: addr, Len: 4096}}, pages[mm.ID][addr]))
+		}
+	}
+	require.NoError(t, w.Close())
+	require.Empty(t, diff(t, in, b.Bytes()))
+	require.NotEmpty(t, diff(t, imagetest.Bytes(m), b.Bytes()))
 }
 
 func TestBytes(t *testing.T) {

@@ -54,12 +54,13 @@ type Process struct {
 	Root        string       `json:"root,omitempty"`
 	UID         uint32       `json:"uid"`
 	GID         uint32       `json:"gid"`
-	Tasks       []Task       `json:"tasks"`       // the leader first
-	MM          uint32       `json:"mm"`          // processes with the same number share memory
-	Memory      []Memory     `json:"memory"`      // by kind
-	Maps        []Map        `json:"maps"`        // only if asked for
-	Files       uint32       `json:"files"`       // processes with the same number share descriptors
-	Descriptors []Descriptor `json:"descriptors"` // lowest first
+	Tasks       []Task       `json:"tasks"`            // the leader first
+	MM          uint32       `json:"mm"`               // processes with the same number share memory
+	Memory      []Memory     `json:"memory"`           // by kind
+	Shared      uint64       `json:"shared,omitempty"` // of it in bytes: pages that are in the image once, as another process has them too
+	Maps        []Map        `json:"maps"`             // only if asked for
+	Files       uint32       `json:"files"`            // processes with the same number share descriptors
+	Descriptors []Descriptor `json:"descriptors"`      // lowest first
 }
 
 // Task is a task of a process.

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"errors"
 	"hash/maphash"
 	"io"
 	"sort"
@@ -40,14 +39,7 @@ func readSide(r io.Reader) (*side, error) {
 	}
 	size := int(m.Header.PageSize)
 	s := &side{m: m, private: make(map[uint32][]page), shared: make(map[uint32][]page), zeroSum: hash(make([]byte, size))}
-	for {
-		p, err := rd.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
+	err = rd.Each(func(p *image.Pages) error {
 		list := s.private
 		if p.Shm {
 			list = s.shared
@@ -59,6 +51,13 @@ func readSide(r io.Reader) (*side, error) {
 				data = data[size:]
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range s.private { // those that others have too came first
+		sort.Slice(list, func(i, j int) bool { return list[i].addr < list[j].addr })
 	}
 	b := &builder{m: m, o: Options{Regs: true, Maps: true}, saved: newSaved(m)}
 	s.report = &Report{Image: b.image(0), Processes: b.processes(), Objects: b.objects(), Namespaces: b.namespaces()}

@@ -215,6 +215,9 @@ func (t *text) memory() {
 		for _, m := range p.kinds() {
 			t.printf("  %-16s %8d %11s %11s\n", m.Kind, m.Mappings, Bytes(m.Mapped), Bytes(m.Saved))
 		}
+		if p.Shared > 0 {
+			t.printf("  %s of it are in the image once: another process has the same pages\n", Bytes(p.Shared))
+		}
 		if len(p.Maps) > 0 {
 			t.maps(p)
 		}

@@ -174,6 +174,9 @@ func (s *saver) save(w io.Writer) (id uint64, err error) {
 		s.img.Header.Features |= c.State.Used
 	}
 	s.order()
+	if err := s.findCommon(); err != nil {
+		return 0, err
+	}
 	for _, m := range s.memory {
 		s.img.Bytes += m.bytes()
 	}

@@ -31,14 +31,18 @@ type memoryPart struct {
 	vmas    []image.VMA
 	whole   map[uint64]bool // by start, the mappings all of whose pages are saved
 	runs    []image.Run     // addresses in the process, ascending
+	common  []image.Run     // the same, of pages that processes behind it in the list have as well
+	shared  []image.Run     // where other processes, of the tree or not, may have pages as well
 	regions []pageRegion    // where PAGEMAP_SCAN answers: on the heap, so that it stays in place
 }
 
 // pageRegion is struct page_region.
 type pageRegion struct{ start, end, categories uint64 }
 
-func (m *memoryPart) bytes() (n uint64) {
-	for _, r := range m.runs {
+func (m *memoryPart) bytes() uint64 { return bytesOf(m.runs) + bytesOf(m.common) }
+
+func bytesOf(runs []image.Run) (n uint64) {
+	for _, r := range runs {
 		n += r.Len
 	}
 	return n
@@ -181,51 +185,69 @@ func (s *saver) pages(w *image.Writer) error {
 	})
 }
 
-// privatePages writes the private memory of the tree.
+// privatePages writes the private memory of the tree: first the pages that
+// several processes have.
 func (s *saver) privatePages(w *pieceWriter, note func(uint64)) error {
 	buf := w.buffer()
+	var err error
 	for i := range s.memory {
-		m := &s.memory[i]
-		var batch []image.Run
-		size := uint64(0)
-		flush := func() error {
-			if size == 0 {
-				return nil
-			}
-			data := buf[:size]
-			if err := m.process.readRuns(batch, data); err != nil {
-				return err
-			}
-			if err := w.write(piece{m.owner, batch, data}); err != nil {
-				return err
-			}
-			note(size)
-			buf, batch, size = w.buffer(), nil, 0
-			return nil
-		}
-		for _, r := range m.runs {
-			for r.Len > 0 {
-				n := uint64(len(buf)) - size
-				if r.Len < n {
-					n = r.Len
-				}
-				batch = append(batch, image.Run{Addr: r.Addr, Len: n})
-				size += n
-				r.Addr += n
-				r.Len -= n
-				if size == uint64(len(buf)) || len(batch) == maxRuns {
-					if err := flush(); err != nil {
-						return err
-					}
-				}
-			}
-		}
-		if err := flush(); err != nil {
-			return err
+		if m := &s.memory[i]; err == nil {
+			buf, err = m.write(w, m.common, buf, note)
 		}
 	}
-	w.free <- buf
-	return nil
+	for i := range s.memory {
+		if m := &s.memory[i]; err == nil {
+			buf, err = m.write(w, m.runs, buf, note)
+		}
+	}
+	if err == nil {
+		w.free <- buf
+	}
+	return err
+}
+
+// write writes runs of a process's memory, by way of a buffer. It returns
+// another one.
+func (m *memoryPart) write(w *pieceWriter, runs []image.Run, buf []byte, note func(uint64)) ([]byte, error) {
+	var batch []image.Run
+	size := uint64(0)
+	flush := func() error {
+		if size == 0 {
+			return nil
+		}
+		data := buf[:size]
+		read := m.process.readRuns
+		if m.mayBeShared(batch) {
+			read = m.process.readShared
+		}
+		if err := read(batch, data); err != nil {
+			return err
+		}
+		if err := w.write(piece{m.owner, batch, data}); err != nil {
+			return err
+		}
+		note(size)
+		buf, batch, size = w.buffer(), nil, 0
+		return nil
+	}
+	for _, r := range runs {
+		for r.Len > 0 {
+			n := uint64(len(buf)) - size
+			if r.Len < n {
+				n = r.Len
+			}
+			batch = append(batch, image.Run{Addr: r.Addr, Len: n})
+			size += n
+			r.Addr += n
+			r.Len -= n
+			if size == uint64(len(buf)) || len(batch) == maxRuns {
+				if err := flush(); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return buf, flush()
 }
 
 // readRuns reads runs of a process's memory into data, one behind the other.
@@ -240,6 +262,14 @@ func (p *process) readRuns(list []image.Run, data []byte) error {
 	}
 	// Some page may not be read by the process itself, or lies beyond what this
 	// program can address.
+	return p.readShared(list, data)
+}
+
+// readShared is readRuns for pages that another process may have as well, and
+// leaves them so: process_vm_readv(2) pins what it reads, and to pin a page that
+// others have the kernel makes the process a copy of it (mm/internal.h,
+// gup_must_unshare).
+func (p *process) readShared(list []image.Run, data []byte) error {
 	at := 0
 	for _, r := range list {
 		if err := p.mem.read(r.Addr, data[at:at+int(r.Len)]); err != nil {

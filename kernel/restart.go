@@ -93,6 +93,7 @@ type restarter struct {
 	room       memoryRoom        // in the control groups of the processes
 	tells      bool              // the keeper of this program answers cpuid for some of them
 	fileRestarter
+	commonRestarter
 }
 
 // readImage reads the metadata of an image and checks all that can be checked
@@ -301,6 +302,9 @@ func (rs *restarter) stage(p *process) error {
 	if err := rs.stageSysV(); err != nil {
 		return err
 	}
+	if err := rs.stageCommon(); err != nil {
+		return err
+	}
 	if err := rs.stageChildren(rs.root); err != nil {
 		return err
 	}
@@ -424,7 +428,7 @@ const mapFixedNoReplace = 0x100000
 // image.
 func (rs *restarter) fill() error {
 	for {
-		p, err := rs.rd.Next()
+		p, err := rs.next()
 		if errors.Is(err, io.EOF) {
 			return rs.sealShms()
 		}
@@ -438,10 +442,23 @@ func (rs *restarter) fill() error {
 			}
 			at += run.Len
 		}
-		rs.done += at
-		if rs.options.Progress != nil {
-			rs.options.Progress(rs.done, rs.img.Bytes)
-		}
+		rs.progress(at)
+	}
+}
+
+// next gives the next piece of memory.
+func (rs *restarter) next() (*image.Pages, error) {
+	if p := rs.ahead; p != nil {
+		rs.ahead = nil
+		return p, nil
+	}
+	return rs.rd.Next()
+}
+
+// progress notes that so many bytes of memory more have been read.
+func (rs *restarter) progress(n uint64) {
+	if rs.done += n; rs.options.Progress != nil {
+		rs.options.Progress(rs.done, rs.img.Bytes)
 	}
 }
 

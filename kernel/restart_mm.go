@@ -45,6 +45,10 @@ func (rs *restarter) stageMemory(r *reborn) error {
 	if err := r.planVDSO(); err != nil {
 		return err
 	}
+	common := rs.planCommon(r)
+	if err := rs.clearCommon(r, common); err != nil {
+		return err
+	}
 	open := make(map[uint32]int)
 	for i := range r.mm.VMAs {
 		v := r.mm.VMAs[i]
@@ -52,7 +56,10 @@ func (rs *restarter) stageMemory(r *reborn) error {
 			continue
 		}
 		s := stagedVMA{VMA: v, at: v.Start}
-		if taken.overlaps(span{v.Start, v.End}) {
+		at, inherited := common.at[v.Start]
+		if inherited {
+			s.at = at
+		} else if taken.overlaps(span{v.Start, v.End}) || rs.inTheWay(common, &v) {
 			var err error
 			if s.at, err = r.space.takeAligned(v.End-v.Start, v.HugePage()); err != nil {
 				return err
@@ -60,7 +67,12 @@ func (rs *restarter) stageMemory(r *reborn) error {
 		}
 		r.vmas = append(r.vmas, s)
 		last := &r.vmas[len(r.vmas)-1]
-		err := rs.mapVMA(r, last, open)
+		var err error
+		if inherited {
+			err = r.takeCommon(last, common.drop[v.Start])
+		} else {
+			err = rs.mapVMA(r, last, open)
+		}
 		if err == nil {
 			err = r.mayMove(last)
 		}
@@ -71,6 +83,11 @@ func (rs *restarter) stageMemory(r *reborn) error {
 	t := r.leader()
 	for _, fd := range open {
 		if _, err := t.call(sysClose, uint64(fd)); err != nil {
+			return err
+		}
+	}
+	if len(common.copies) > 0 {
+		if err := rs.copyCommon(r, common.copies); err != nil {
 			return err
 		}
 	}
@@ -425,6 +442,9 @@ func (rs *restarter) commitMemory(r *reborn) error {
 	}
 	for id, at := range rs.shms {
 		old = old.add(span{at, at + rs.img.Shm(id).Size})
+	}
+	for _, s := range rs.commonAt {
+		old = old.add(s)
 	}
 	for _, o := range rs.list {
 		if o.rec.MM != r.rec.MM {

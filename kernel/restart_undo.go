@@ -77,6 +77,11 @@ func (rs *restarter) undoMemory(r *reborn) error {
 			}
 		}
 	}
+	for _, s := range rs.commonAt {
+		if _, err := t.call(sysMunmap, s.start, s.end-s.start); err != nil {
+			return err
+		}
+	}
 	for id, at := range rs.shms {
 		if _, err := t.call(sysMunmap, at, rs.img.Shm(id).Size); err != nil {
 			return err

@@ -116,7 +116,8 @@ func Image(abi regset.ABI) *image.Image {
 			Hostname: "inside", Domainname: "(none)",
 			Sysctls: []image.Sysctl{{Name: "kernel/msgmax", Value: "8192"}, {Name: "kernel/sem", Value: "32000 1024000000 500 32000"}},
 			MQueues: []image.MQueueName{{Name: "jobs", Mode: 0o600, UID: 1000, GID: 100, MaxMessages: 10, MessageSize: 8192}}}},
-		Bytes: 1 << 20,
+		Shares: []*image.Shares{{MM: 2, List: []image.Share{{From: 1, Addr: Heap + 3*PageSize, Len: PageSize}}}},
+		Bytes:  1 << 20,
 	}
 	for i := uint32(1); i <= 2; i++ {
 		m.Sighands = append(m.Sighands, &image.Sighand{ID: i, Actions: make([]image.Action, 64)})
@@ -213,6 +214,38 @@ func Bytes(m *image.Image) []byte {
 	}
 	if err == nil && len(m.Shms) > 0 {
 		err = w.Pages(m.Shms[0].ID, true, []image.Run{{Addr: PageSize, Len: PageSize}}, Page(99))
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// Shared is an image as a stream, of two address spaces: the first has pages 0 to
+// 3 of the heap, the second the same but for the second, and both the first page
+// of the program.
+func Shared(abi regset.ABI) []byte {
+	m := Image(abi)
+	m.Shares[0].List = []image.Share{{From: 1, Addr: Text, Len: PageSize}, {From: 1, Addr: Heap, Len: PageSize},
+		{From: 1, Addr: Heap + 2*PageSize, Len: 2 * PageSize}}
+	var b bytes.Buffer
+	w, err := image.NewWriter(&b, m)
+	for _, p := range []struct {
+		owner uint32
+		runs  []image.Run
+		data  [][]byte
+	}{
+		{1, []image.Run{{Addr: Text, Len: PageSize}, {Addr: Heap, Len: PageSize}, {Addr: Heap + 2*PageSize, Len: 2 * PageSize}},
+			[][]byte{Page(9), Page(0), Page(2), Page(3)}},
+		{1, []image.Run{{Addr: Heap + PageSize, Len: PageSize}}, [][]byte{Page(1)}},
+		{2, []image.Run{{Addr: Heap + PageSize, Len: PageSize}}, [][]byte{Page(11)}},
+	} {
+		if err == nil {
+			err = w.Pages(p.owner, false, p.runs, bytes.Join(p.data, nil))
+		}
 	}
 	if err == nil {
 		err = w.Close()

@@ -42,7 +42,7 @@ func sigRegs(abi regset.ABI, _ func(string) uint64) []Reg {
 			action{0x10123480, 0xc4000000, 0x10987680, 0x255992d487221a3b}},
 		{17, action{1, 3, 0, 0}, action{0x10123490, 0x04000001, 0x10987690, 0x55555555555154d5}},
 		{34, action{0x10123470, 0xc4000004, 0x10987670, 0x17156095b548d626}, action{}},
-		{64, action{0, 0x10000000, 0, 0x538453fffffbbaff}, action{0x101234a0, 0x0c000004, 0x109876a0, 0xaaaaaaaaaaaaaaaa}},
+		{64, action{1, 0x10000000, 0, 0x538453fffffbbaff}, action{0x101234a0, 0x0c000004, 0x109876a0, 0xaaaaaaaaaaaaaaaa}},
 	} {
 		name := fmt.Sprintf("action of signal %d: ", s.signal)
 		l.fixed(name+"handler", w, s.p.handler, s.q.handler)

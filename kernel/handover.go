@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -66,13 +68,34 @@ func (k *keeper) listen() error {
 				k.log(fmt.Errorf("accept who checkpoints its programs: %w", err))
 				return
 			}
+			handingOver.RLock()
 			go func() {
+				defer handingOver.RUnlock()
 				k.log(handOver(conn))
 				unix.Close(conn)
 			}()
 		}
 	}()
 	return nil
+}
+
+// handingOver is held by each checkpoint that another program asks for.
+var handingOver sync.RWMutex
+
+// FinishHandovers lets those who have asked for a checkpoint, by which the last task
+// of a keeper may have been killed, get their answer before this program ends.
+func FinishHandovers() {
+	const patience = 5 * time.Second
+	done := make(chan struct{})
+	go func() {
+		handingOver.Lock() // when nobody is left
+		defer handingOver.Unlock()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+	}
 }
 
 // connectKeeper connects to the keeper that traces a task, by its tid. It is -1

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"cr/kernel"
 )
 
 // version is what `cr version` prints and images name as their creator.
@@ -131,6 +133,7 @@ func dispatch(args []string) int {
 		return failed
 	}
 	status, err := cmd.run(args[1:])
+	kernel.FinishHandovers()
 	if errors.Is(err, pflag.ErrHelp) {
 		cmd.help(os.Stdout)
 		return 0

@@ -217,6 +217,7 @@ func (r *restarting) foreground(in io.Reader) (int, error) {
 			continue
 		}
 		t.takeBack()
+		kernel.FinishHandovers()
 		return exitAs(ws), r.ended(ws)
 	}
 }

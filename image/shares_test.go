@@ -17,47 +17,24 @@ const sharedPage = imagetest.PageSize
 // heap from the second on of the first, but for the third.
 func TestSharedRuns(t *testing.T) {
 	const heap, stack = imagetest.Heap, imagetest.Stack
-	type piece struct {
-		owner uint32
-		runs  []image.Run
-	}
-	first := piece{1, []image.Run{{heap + sharedPage, sharedPage}, {heap + 3*sharedPage, sharedPage}}}
+	first := piece{1, false, []image.Run{{heap + sharedPage, sharedPage}, {heap + 3*sharedPage, sharedPage}}}
 	for _, c := range []struct {
 		name   string
 		pieces []piece
 		want   string // "" if they are right
 	}{
 		{"none", nil, ""},
-		{"first what is shared", []piece{first, {1, []image.Run{{heap, sharedPage}}}, {2, []image.Run{{heap, sharedPage}, {heap + 2*sharedPage, sharedPage}}}}, ""},
-		{"own ones only", []piece{{2, []image.Run{{heap, sharedPage}}}, {1, []image.Run{{heap, sharedPage}}}}, ""},
-		{"behind others", []piece{{2, []image.Run{{stack, sharedPage}}}, first}, "mm 1: pages that are shared, behind others"},
+		{"first what is shared", []piece{first, {1, false, []image.Run{{heap, sharedPage}}}, {2, false, []image.Run{{heap, sharedPage}, {heap + 2*sharedPage, sharedPage}}}}, ""},
+		{"own ones only", []piece{{2, false, []image.Run{{heap, sharedPage}}}, {1, false, []image.Run{{heap, sharedPage}}}}, ""},
+		{"behind others", []piece{{2, false, []image.Run{{stack, sharedPage}}}, first}, "mm 1: pages that are shared, behind others"},
 		{"twice", []piece{first, first}, "twice, or out of order"},
-		{"one that is shared, one that is not", []piece{{1, []image.Run{{heap, 2 * sharedPage}}}}, "shared in part, or another's"},
-		{"a run of each", []piece{{1, []image.Run{{heap + sharedPage, sharedPage}, {heap + 2*sharedPage, sharedPage}}}}, "shared in part, or another's"},
-		{"the other way round", []piece{{1, []image.Run{{heap, sharedPage}, {heap + sharedPage, sharedPage}}}}, "shared in part, or another's"},
-		{"of one that shares it", []piece{first, {2, []image.Run{{heap + sharedPage, sharedPage}}}}, "mm 2: run of 4096 bytes at 0x10011000: it is shared in part, or another's"},
+		{"one that is shared, one that is not", []piece{{1, false, []image.Run{{heap, 2 * sharedPage}}}}, "shared in part, or another's"},
+		{"a run of each", []piece{{1, false, []image.Run{{heap + sharedPage, sharedPage}, {heap + 2*sharedPage, sharedPage}}}}, "shared in part, or another's"},
+		{"the other way round", []piece{{1, false, []image.Run{{heap, sharedPage}, {heap + sharedPage, sharedPage}}}}, "shared in part, or another's"},
+		{"of one that shares it", []piece{first, {2, false, []image.Run{{heap + sharedPage, sharedPage}}}}, "mm 2: run of 4096 bytes at 0x10011000: it is shared in part, or another's"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := sharing()
-			var b bytes.Buffer
-			w, err := image.NewWriter(&b, m)
-			require.NoError(t, err)
-			for _, p := range c.pieces {
-				var n uint64
-				for _, r := range p.runs {
-					n += r.Len
-				}
-				require.NoError(t, w.Pages(p.owner, false, p.runs, make([]byte, n)))
-			}
-			require.NoError(t, w.Close())
-			_, pages, err := readAll(&b)
-			if c.want == "" {
-				require.NoError(t, err)
-				require.Len(t, pages, len(c.pieces))
-				return
-			}
-			require.ErrorIs(t, err, image.ErrInvalid)
-			require.ErrorContains(t, err, c.want)
+			writePieces(t, sharing(), c.pieces, c.want)
 		})
 	}
 }

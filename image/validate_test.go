@@ -377,11 +377,6 @@ func TestReadValidates(t *testing.T) {
 
 func TestRuns(t *testing.T) {
 	const heap, stack, page = imagetest.Heap, imagetest.Stack, imagetest.PageSize
-	type piece struct {
-		owner uint32
-		shm   bool
-		runs  []image.Run
-	}
 	for _, c := range []struct {
 		name   string
 		pieces []piece
@@ -423,30 +418,44 @@ func TestRuns(t *testing.T) {
 			a := &m.MMs[0].VMAs
 			*a = append((*a)[:5:5], image.VMA{Start: 0x40000000, End: 0x40001000, Prot: 3},
 				image.VMA{Start: 0x40001000, End: 0x40080000, Prot: 1, Kind: image.FileVMA, File: 1}, (*a)[5])
-			var b bytes.Buffer
-			w, err := image.NewWriter(&b, m)
-			require.NoError(t, err)
-			for _, p := range c.pieces {
-				var n uint64
-				for _, r := range p.runs {
-					n += r.Len
-				}
-				if n > image.MaxPages {
-					n = 0
-				}
-				require.NoError(t, w.Pages(p.owner, p.shm, p.runs, make([]byte, n)))
-			}
-			require.NoError(t, w.Close())
-			_, pages, err := readAll(&b)
-			if c.want == "" {
-				require.NoError(t, err)
-				require.Len(t, pages, len(c.pieces))
-				return
-			}
-			require.ErrorIs(t, err, image.ErrInvalid)
-			require.ErrorContains(t, err, c.want)
+			writePieces(t, m, c.pieces, c.want)
 		})
 	}
+}
+
+// piece is what one runs record and one pages record have.
+type piece struct {
+	owner uint32
+	shm   bool
+	runs  []image.Run
+}
+
+// writePieces writes an image with some pages and reads it, which fails with an
+// error that contains want, if that is not "".
+func writePieces(t *testing.T, m *image.Image, pieces []piece, want string) {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := image.NewWriter(&b, m)
+	require.NoError(t, err)
+	for _, p := range pieces {
+		var n uint64
+		for _, r := range p.runs {
+			n += r.Len
+		}
+		if n > image.MaxPages {
+			n = 0
+		}
+		require.NoError(t, w.Pages(p.owner, p.shm, p.runs, make([]byte, n)))
+	}
+	require.NoError(t, w.Close())
+	_, pages, err := readAll(&b)
+	if want == "" {
+		require.NoError(t, err)
+		require.Len(t, pages, len(pieces))
+		return
+	}
+	require.ErrorIs(t, err, image.ErrInvalid)
+	require.ErrorContains(t, err, want)
 }
 
 // TestSharedFileHasNoPages is about a mapping whose pages its file has.

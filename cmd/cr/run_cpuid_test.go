@@ -268,13 +268,11 @@ func child(t *testing.T, pid int, program string) int {
 	return 0
 }
 
-// TestRunCPUIDRestart: a program that is restarted is told no more than it was.
-func TestRunCPUIDRestart(t *testing.T) {
-	needFaults(t)
-	program := asks(t)
-	cr, _ := programs(t)
-	path := filepath.Join(t.TempDir(), "image")
-	f, err := os.Create(path)
+// savedLess makes an image of a program that is told less, by a call of its own.
+func savedLess(t *testing.T, cr, program string) (image string) {
+	t.Helper()
+	image = filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(image)
 	require.NoError(t, err)
 	defer f.Close()
 	k := talk(t, []*os.File{f}, cr, "run", toldLess, program, "lines")
@@ -282,9 +280,21 @@ func TestRunCPUIDRestart(t *testing.T) {
 	k.say("save")
 	expect(k, "saved here 0")
 	endInput(k)
+	return image
+}
+
+// TestRunCPUIDRestart: a program that is restarted is told no more than it was.
+func TestRunCPUIDRestart(t *testing.T) {
+	needFaults(t)
+	program := asks(t)
+	cr, _ := programs(t)
+	path := savedLess(t, cr, program)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer f.Close()
 
 	for _, pids := range []string{"namespace", "new"} {
-		k = talk(t, nil, cr, "restart", "--pids="+pids, path)
+		k := talk(t, nil, cr, "restart", "--pids="+pids, path)
 		expect(k, "restarted here 0")
 		k.say("x")
 		expect(k, "here 0")
@@ -297,7 +307,7 @@ func TestRunCPUIDRestart(t *testing.T) {
 	in, err := os.Open(path)
 	require.NoError(t, err)
 	defer in.Close()
-	k = talk(t, []*os.File{f, in}, cr, "run", "--cpu=-avx512f", program, "lines")
+	k := talk(t, []*os.File{f, in}, cr, "run", "--cpu=-avx512f", program, "lines")
 	expect(k, "here 1")
 	k.say("back")
 	expect(k, "restarted here 0")
@@ -362,16 +372,8 @@ func TestRestartCPUIDStops(t *testing.T) {
 	needFaults(t)
 	program := asks(t)
 	cr, _ := programs(t)
-	path := filepath.Join(t.TempDir(), "image")
-	f, err := os.Create(path)
-	require.NoError(t, err)
-	defer f.Close()
-	k := talk(t, []*os.File{f}, cr, "run", toldLess, program, "lines")
-	expect(k, "here 0")
-	k.say("save")
-	expect(k, "saved here 0")
-	endInput(k)
-	k = talk(t, nil, cr, "restart", "--pids=new", path)
+	path := savedLess(t, cr, program)
+	k := talk(t, nil, cr, "restart", "--pids=new", path)
 	expect(k, "restarted here 0")
 	pid := child(t, k.cmd.Process.Pid, program)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))

@@ -44,26 +44,26 @@ def look():
     alone = sum(e >> 56 & 0x81 == 0x81 for (e,) in struct.iter_unpack("<Q", f.read(size // page * 8)))
     return os.getpid(), crc, alone
 r, w = os.pipe()
-down, up = os.pipe()
+downs = os.pipe(), os.pipe() # one for each of the two times: nobody takes what another waits for
 def born(i):
     p = os.fork()
     if p: return
     change(i)
     for k in range(2):
         os.write(w, struct.pack("=IIQ", *look()))
-        os.read(down, 1)
+        os.read(downs[k][0], 1)
     os._exit(0)
 def told(): return sorted(struct.unpack("=IIQ", os.read(r, 16)) for i in range(9))
 for i in range(1, 9): born(i)
 for k in range(100): mem[16*MiB + 2*k*page] = 99
 was, own = told(), look()
 ready()
-os.write(up, b"x" * 9)
+os.write(downs[0][1], b"x" * 9)
 for before, now in zip(was + [own], told() + [look()]):
     same(now[:2], before[:2])
     # 256 pages of the child's that has a child can be in one place only, 100 that the root has changed too.
     assert now[2] <= before[2] + 400, (before, now)
-os.write(up, b"x" * 9)
+os.write(downs[1][1], b"x" * 9)
 for i in range(8): os.wait()
 print("ok")
 `

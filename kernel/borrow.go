@@ -32,6 +32,7 @@ func (p *process) borrow(t *task) error {
 	if err != nil {
 		return err
 	}
+	t.marker = p.markerOf(t)
 	at, err := p.undoPlace(t, way)
 	if err != nil {
 		return err
@@ -44,13 +45,14 @@ func (p *process) borrow(t *task) error {
 		if t.insn, err = p.findInsn(); err != nil {
 			return err
 		}
+		t.marker = marker{}
 		if err := t.setSigmask(allSignals); err != nil {
 			return err
 		}
 	} else if err := p.setOut(t); err != nil {
 		return err
 	}
-	addr, err := t.mmap(0, scratchSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
+	addr, err := t.mmap(0, scratchRoom, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,10 @@ func (p *process) borrow(t *task) error {
 	if err := p.layUndo(t); err != nil {
 		return err
 	}
-	t.insn = at + p.loan.code.mapped
+	t.insn, t.end = at+p.loan.code.mapped, 0
+	if t.marker.sig != 0 {
+		t.list = &callList{p.mem, addr + scratchSize, at + p.loan.code.list, at + p.loan.code.listEnd}
+	}
 	return nil
 }
 
@@ -78,13 +83,13 @@ func (p *process) setOut(t *task) error {
 	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
 		return err
 	}
-	t.insn = at + code.mapping
-	return t.setSigmask(allSignals)
+	t.insn, t.end = at+code.mapping, code.markEnd(at, code.mappingEnd)
+	return t.setSigmask(t.callMask())
 }
 
 // layUndo writes the undo code for a task.
 func (p *process) layUndo(t *task) error {
-	p.loan.code = newUndoCode(t.abi, p.loan.way, p.loan.at, t.live, t.mask, p.scratch)
+	p.loan.code = newUndoCode(t.abi, p.loan.way, t.marker, p.loan.at, t.live, t.mask, p.scratch)
 	return p.mem.write(p.loan.at, p.loan.code.text)
 }
 
@@ -93,12 +98,12 @@ func (p *process) layUndo(t *task) error {
 // too if the kernel side is killed.
 func (p *process) callForDescriptor(use func(fd uint64) error, nr sysno, args ...uint64) error {
 	t := p.loan.task
-	insn := t.insn
+	insn, list := t.insn, t.list
 	if code := p.loan.code; code != nil {
-		t.insn = p.loan.at + code.descriptor
+		t.insn, t.list = p.loan.at+code.descriptor, nil
 	}
 	fd, err := t.call(nr, args...)
-	t.insn = insn
+	t.insn, t.list = insn, list
 	if err != nil {
 		return err
 	}
@@ -116,17 +121,21 @@ func (p *process) giveBack() error {
 		return nil
 	}
 	code := p.loan.code
-	defer func() { p.loan, p.scratch = loan{}, 0 }()
+	defer func() { p.loan, p.scratch, t.list, t.end = loan{}, 0, nil, 0 }()
 	if p.scratch != 0 {
+		t.list = nil
 		if code != nil {
-			t.insn = p.loan.at + code.plain
+			t.insn, t.end = p.loan.at+code.plain, code.markEnd(p.loan.at, code.plainEnd)
 		}
-		if _, err := t.call(sysMunmap, p.scratch, scratchSize); err != nil {
+		if _, err := t.call(sysMunmap, p.scratch, scratchRoom); err != nil {
 			return err
 		}
 	}
-	if err := t.toInterrupt(); err != nil {
-		return err
+	// At a stop for a signal, too, the kernel looks whether a call is to be made again.
+	if marked := p.scratch != 0 && t.end != 0; !marked {
+		if err := t.toInterrupt(); err != nil {
+			return err
+		}
 	}
 	if t.dispatch.Mode != 0 {
 		if err := t.setDispatch(t.dispatch); err != nil {
@@ -193,7 +202,7 @@ func (t *task) toStop() error {
 // what no program reads. A page that is written to becomes the process's own. 0 if
 // there is no place, or no code.
 func (p *process) undoPlace(t *task, way *ppcWay) (uint64, error) {
-	code := newUndoCode(t.abi, way, 0, t.live, 0, 0)
+	code := newUndoCode(t.abi, way, t.marker, 0, t.live, 0, 0)
 	if code == nil {
 		return 0, nil
 	}

@@ -72,7 +72,8 @@ func Checkpoint(pid int, w io.Writer, o CheckpointOptions) (id uint64, err error
 		return 0, err
 	}
 	t := &tree{tasks: make(map[int]*task)}
-	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32), owners: make(map[int][]*process)}
+	s := &saver{tree: t, options: o, img: new(image.Image), files: make(map[fileKey]uint32), owners: make(map[int][]*process),
+		spaces: make(map[string]namespaceID)}
 	if err = t.freeze(pid, o.Tree); err == nil {
 		id, err = s.save(w)
 		err = t.endedMeanwhile(err)
@@ -119,6 +120,7 @@ type saver struct {
 	owners   map[int][]*process     // see ownerOf
 	noSlack  bool                   // /proc does not tell of the timer slack
 	segments map[int32]segment      // of the tree's own IPC namespace
+	spaces   map[string]namespaceID
 	fileSaver
 }
 
@@ -417,11 +419,10 @@ func (s *saver) cpus(p *process) error {
 			t.arch.SetResult(t.abi, regs, 0)
 			state.Put(regset.PRSTATUS, regs)
 		}
-		ts, err := readStatus(t.tid)
-		if err != nil {
+		if t.status, err = readStatus(t.tid); err != nil {
 			return err
 		}
-		s.img.CPUs = append(s.img.CPUs, &image.CPU{TID: last(ts.nspid), State: *state})
+		s.img.CPUs = append(s.img.CPUs, &image.CPU{TID: last(t.status.nspid), State: *state})
 		t.cpu = &s.img.CPUs[len(s.img.CPUs)-1].State
 	}
 	return nil

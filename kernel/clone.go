@@ -24,15 +24,19 @@ func (p *process) clone(t *task, flags uint64, exitSignal unix.Signal, tid uint3
 		return nil, err
 	}
 	t.child = 0
-	if _, err := t.call(sysClone3, p.scratch, size); err != nil {
+	made, err := t.call(sysClone3, p.scratch, size)
+	if err != nil {
 		return nil, err
 	}
 	if t.child == 0 {
 		return nil, fmt.Errorf("pid %d: clone3 made no task that is traced", t.tid)
 	}
-	c := &task{tid: t.child, pid: t.child, abi: t.abi, arch: t.arch, insn: t.insn}
+	c := &task{tid: t.child, pid: t.child, abi: t.abi, arch: t.arch, insn: t.insn, marker: t.marker}
+	c.marker.tid = uint32(made)
 	if flags&unix.CLONE_THREAD != 0 {
-		c.pid = t.pid
+		c.pid, c.list = t.pid, t.list
+	} else {
+		c.marker.pid = uint32(made)
 	}
 	if _, err := new(tree).awaitStop(c); err != nil {
 		return nil, err

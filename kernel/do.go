@@ -43,7 +43,7 @@ func (r *reborn) doAt(t *task, nr sysno, args ...any) (uint64, error) {
 		default:
 			return 0, fmt.Errorf("%s: an argument of type %T", nr, a)
 		}
-		if at+uint64(len(b)) > r.scratch+scratchSize {
+		if at+uint64(len(b)) > r.scratch+argsSize {
 			return 0, fmt.Errorf("%s: %d bytes are too many for its arguments", nr, len(b))
 		}
 		if err := r.mem.write(at, b); err != nil {

@@ -590,7 +590,7 @@ func (rs *restarter) sendFiles(fd int, data []byte, files []uint32) error {
 	// In scratch memory: struct msghdr, struct iovec, struct cmsghdr with the
 	// descriptors, and the data.
 	const iovAt, controlAt, dataAt = 64, 128, 2048
-	if len(data) > scratchSize-dataAt || controlAt+l.word+8+4*len(files) > dataAt {
+	if len(data) > argsSize-dataAt || controlAt+l.word+8+4*len(files) > dataAt {
 		return fmt.Errorf("a message of %d bytes with %d descriptors: %w", len(data), len(files), unix.EMSGSIZE)
 	}
 	b := make([]byte, dataAt+len(data))

@@ -14,6 +14,12 @@ import (
 // calls that it is made to make, in bytes.
 const scratchSize = 64 << 10
 
+// argsSize is how much of it there is where a list of calls lies at its end.
+const argsSize = scratchSize - listSize
+
+// scratchRoom is the same with room for a list of them.
+const scratchRoom = scratchSize + listSize
+
 // hold notes the registers of a stopped task and blocks its signals, so that it
 // can be made to make calls.
 func (t *task) hold() error {
@@ -23,7 +29,7 @@ func (t *task) hold() error {
 	if err := t.holdDispatch(); err != nil {
 		return err
 	}
-	return t.setSigmask(allSignals)
+	return t.setSigmask(t.callMask())
 }
 
 // note notes the registers and the signal mask of a stopped task.

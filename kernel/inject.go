@@ -63,6 +63,11 @@ func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", nr, err)
 	}
+	return t.result(nr, result)
+}
+
+// result is what a call has returned: a number, or an errno as a *CallError.
+func (t *task) result(nr sysno, result int64) (uint64, error) {
 	if result < 0 && result >= -4095 {
 		return 0, &CallError{t.tid, nr.String(), unix.Errno(-result)}
 	}
@@ -75,28 +80,47 @@ func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
 // callNumber makes a task make the system call with a number; the result is as
 // the call returned it.
 func (t *task) callNumber(number int, args ...uint64) (int64, error) {
-	// Any registers that the task has had will do.
-	regs, err := t.regs, error(nil)
-	if len(regs) == 0 {
-		if regs, err = t.gprs(); err != nil {
-			return 0, err
-		}
-	}
 	var a [6]uint64
 	copy(a[:], args)
-	t.arch.SetSyscall(t.abi, regs, t.insn, number, a)
-	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
+	if t.list != nil && len(args) < 6 {
+		results, err := t.callListed([]listed{{number, a}})
+		if err != nil {
+			return 0, err
+		}
+		return results[0], nil
+	}
+	if err := t.setOutFor(t.insn, number, a); err != nil {
 		return 0, err
+	}
+	if t.end != 0 {
+		if err := t.toMarker(t.end); err != nil {
+			return 0, err
+		}
+		return markedResult(t.abi, t.regs), nil
 	}
 	for i := 0; i < 2; i++ { // the stop on entry, the stop on exit
 		if err := t.toSyscallStop(); err != nil {
 			return 0, err
 		}
 	}
-	if regs, err = t.gprs(); err != nil {
+	regs, err := t.gprs()
+	if err != nil {
 		return 0, err
 	}
 	return t.arch.Result(t.abi, regs), nil
+}
+
+// setOutFor gives a task the registers with which it makes a call at an address.
+func (t *task) setOutFor(pc uint64, number int, args [6]uint64) error {
+	// Any registers that the task has had will do.
+	regs, err := t.regs, error(nil)
+	if len(regs) == 0 {
+		if regs, err = t.gprs(); err != nil {
+			return err
+		}
+	}
+	t.arch.SetSyscall(t.abi, regs, pc, number, args)
+	return t.setRegset(regset.PRSTATUS, regs)
 }
 
 // errFault is a signal that the task raised when it should have made a call.
@@ -104,9 +128,17 @@ var errFault = errors.New("the task faulted when it was made to make a system ca
 
 // toSyscallStop lets a task run to the next entry to or exit from a system call.
 func (t *task) toSyscallStop() error {
+	return t.runTo(unix.PTRACE_SYSCALL, func(sig unix.Signal) (there, taken bool, err error) {
+		return sig == syscallStop, sig == t.marker.sig, nil
+	})
+}
+
+// runTo lets a task run, by a request of ptrace, to a stop for a signal that is
+// asked about: whether that is the one, or was taken.
+func (t *task) runTo(request int, at func(unix.Signal) (there, taken bool, err error)) error {
 	deliver := uintptr(0)
 	for {
-		if err := ptrace(unix.PTRACE_SYSCALL, t.tid, 0, deliver); err != nil {
+		if err := ptrace(request, t.tid, 0, deliver); err != nil {
 			return fmt.Errorf("pid %d: resume: %w", t.tid, err)
 		}
 		ws, err := waitTask(t.tid)
@@ -115,10 +147,7 @@ func (t *task) toSyscallStop() error {
 			return err
 		}
 		deliver = 0
-		sig := ws.StopSignal()
-		switch {
-		case sig == syscallStop:
-			return nil
+		switch sig := ws.StopSignal(); {
 		case stopEvent(ws) == eventStop:
 			// A stop for job control: go on.
 		case stopEvent(ws) != 0:
@@ -133,7 +162,13 @@ func (t *task) toSyscallStop() error {
 			// it once nobody traces it any more.
 			deliver = uintptr(sig)
 		default:
-			return fmt.Errorf("pid %d: %w: %v", t.tid, errFault, sig)
+			there, taken, err := at(sig)
+			if there || err != nil {
+				return err
+			}
+			if !taken {
+				return fmt.Errorf("pid %d: %w: %v", t.tid, errFault, sig)
+			}
 		}
 	}
 }

@@ -41,8 +41,9 @@ func killedHelper(args []string) error {
 		steps++
 	}
 	switch args[0] {
-	case "checkpoint", "checkpoint-over":
+	case "checkpoint", "checkpoint-over", "checkpoint-one-by-one":
 		noRoomBehind = args[0] == "checkpoint-over"
+		noLists = args[0] == "checkpoint-one-by-one"
 		pid, err := strconv.Atoi(args[2])
 		if err != nil {
 			return err
@@ -125,13 +126,8 @@ func stepsOf(t *testing.T, what string, args ...any) int {
 	return n
 }
 
-// everyStep calls f for each of n steps, or for the last, where the tasks are let
+// everyStepFor calls f for each of n steps, or for the last, where the tasks are let
 // go, and for as many others as there is time for, spread over all.
-func everyStep(t *testing.T, n int, f func(at int)) {
-	t.Helper()
-	everyStepFor(t, n, 30*time.Second, f)
-}
-
 func everyStepFor(t *testing.T, n int, most time.Duration, f func(at int)) {
 	t.Helper()
 	all := os.Getenv(killedEnv) != ""
@@ -158,23 +154,28 @@ func everyStepFor(t *testing.T, n int, most time.Duration, f func(at int)) {
 }
 
 // A checkpoint that is killed before any of its steps leaves the program as it
-// was.
+// was, whether its tasks work off lists of calls or make one after the other.
 func TestKilledAtStep(t *testing.T) {
-	runtime.LockOSThread()
-	p := steady.Start(t, 4, steady.Build(t))
-	n := stepsOf(t, "checkpoint", p.PID)
-	p.Unharmed()
-	everyStep(t, n, func(at int) {
-		p.Signal()
-		killedAt(t, "checkpoint", at, p.PID)
-		p.Signal()
-		p.Unharmed()
-		if t.Failed() {
-			t.Fatalf("killed before step %d", at)
-		}
-	})
-	require.False(t, killedAt(t, "checkpoint", -1, p.PID), "a checkpoint after all")
-	p.Unharmed()
+	for _, what := range []string{"checkpoint", "checkpoint-one-by-one"} {
+		t.Run(what, func(t *testing.T) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			p := steady.Start(t, 4, steady.Build(t))
+			n := stepsOf(t, what, p.PID)
+			p.Unharmed()
+			everyStepFor(t, n, 15*time.Second, func(at int) {
+				p.Signal()
+				killedAt(t, what, at, p.PID)
+				p.Signal()
+				p.Unharmed()
+				if t.Failed() {
+					t.Fatalf("killed before step %d", at)
+				}
+			})
+			require.False(t, killedAt(t, what, -1, p.PID), "a checkpoint after all")
+			p.Unharmed()
+		})
+	}
 }
 
 // The same where the code that leads back lies over symbols and section headers

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +22,16 @@ const maxNodes = 1024
 // manyNodes reports whether this machine has more nodes of memory than one;
 // otherwise a policy says nothing.
 var manyNodes = func() bool {
-	b, err := os.ReadFile("/sys/devices/system/node/online")
-	return err == nil && bytes.ContainsAny(b, "-,")
+	onlineNodes.once.Do(func() {
+		b, err := os.ReadFile("/sys/devices/system/node/online")
+		onlineNodes.many = err == nil && bytes.ContainsAny(b, "-,")
+	})
+	return onlineNodes.many
+}
+
+var onlineNodes struct {
+	once sync.Once
+	many bool
 }
 
 // areaPolicies saves on which nodes of memory mappings are allocated (mbind(2)).

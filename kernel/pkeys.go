@@ -35,18 +35,25 @@ func (p *process) allocatedKeys(t *task, areas []area) (uint32, error) {
 	if t.abi.Machine == regset.EM386 || t.abi.Machine == regset.EMX86_64 {
 		most = 16
 	}
-	for k := uint64(0); k < most; k++ {
-		_, err := t.call(sysPkeyMprotect, at, pageSize, unix.PROT_READ, k)
-		switch {
-		case errors.Is(err, unix.ENOMEM):
-			keys |= 1 << k
-		case k == 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)):
-			return 0, nil
-		case !errors.Is(err, unix.EINVAL):
-			return 0, fmt.Errorf("ask for protection key %d: %w", k, err)
-		}
+	_, err := t.call(sysPkeyMprotect, at, pageSize, unix.PROT_READ, 0)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return 0, nil
 	}
-	return keys, nil
+	c := p.callsOf(t)
+	for k := uint64(0); k < most; k++ {
+		k := k
+		c.add(func(_ uint64, err error) error {
+			switch {
+			case errors.Is(err, unix.ENOMEM):
+				keys |= 1 << k
+			case !errors.Is(err, unix.EINVAL):
+				return fmt.Errorf("ask for protection key %d: %w", k, err)
+			}
+			return nil
+		}, sysPkeyMprotect, at, pageSize, unix.PROT_READ, k)
+	}
+	err = c.run()
+	return keys, err
 }
 
 // ownKey is the key that a program has given to a mapping, 0 if it has not.

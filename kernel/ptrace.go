@@ -46,6 +46,8 @@ type task struct {
 	killed   bool // before it could be detached from
 
 	insn  uint64 // address of a system call instruction in the task
+	end   uint64 // where it is when it has sent itself the marker behind that; 0 if it does not
+	list  *callList
 	child int    // tid of the last task that it has made
 	regs  []byte // NT_PRSTATUS as last read
 
@@ -57,7 +59,9 @@ type task struct {
 	rewound            bool
 	mask               uint64
 	cpu                *regset.State // in the image that is being made
-	kept               []byte        // what else system calls change: NT_PPC_PPR
+	marker             marker
+	status             *status // since it is frozen
+	kept               []byte  // what else system calls change: NT_PPC_PPR
 	dispatch           image.Dispatch
 	suspended          bool // its seccomp filters are put off
 	jobStop            bool // it was stopped for job control

@@ -373,7 +373,64 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 			r.space.busy = r.space.busy.add(span{v.Start, v.End})
 		}
 	}
-	return r.enterFor()
+	if err := r.enterFor(); err != nil {
+		return err
+	}
+	return rs.startLists(r)
+}
+
+// startLists lets the root process, and all that it makes, work off lists of
+// calls. Not a caller: its own signals wait for it, whatever they are.
+func (rs *restarter) startLists(r *reborn) error {
+	t := r.leader()
+	sig := rs.freeSignal()
+	if !rs.ownProcess || !hasLists(t.abi) || sig == 0 {
+		return nil
+	}
+	a := &assembler{layout: layoutOf(t.abi)}
+	a.code(t.arch.SyscallInsn(t.abi)...)
+	start, end := a.callCode(t.abi)
+	a.code(0xcc) // int3, which says that the marker did not come
+	if err := r.mem.write(r.insn, a.b); err != nil {
+		return err
+	}
+	t.marker = marker{sig, last(r.status.nstgid), last(r.status.nspid)}
+	t.list = &callList{r.mem, r.scratch + argsSize, r.insn + start, r.insn + end}
+	return t.setSigmask(t.callMask())
+}
+
+// freeSignal is a signal that nobody sends to the processes while they are made:
+// none that is pending in the image, or that one of its timers sends. 0 if there is
+// none.
+func (rs *restarter) freeSignal() unix.Signal {
+	used := make(map[unix.Signal]bool)
+	note := func(pending [][]byte) {
+		for _, info := range pending {
+			used[unix.Signal(rs.img.Header.ABI.Order().Uint32(info))] = true
+		}
+	}
+	for _, p := range rs.img.Processes {
+		note(p.Pending)
+		for _, t := range p.Timers {
+			used[unix.Signal(t.Signal)] = true
+		}
+	}
+	for _, t := range rs.img.Tasks {
+		note(t.Pending)
+	}
+	for _, sig := range []unix.Signal{unix.SIGSTKFLT, unix.SIGPWR, unix.SIGXFSZ} {
+		if !used[sig] {
+			return sig
+		}
+	}
+	return 0
+}
+
+// endLists has the tasks of a process make one call after the other again.
+func (r *reborn) endLists() {
+	for _, t := range r.tasks {
+		t.list = nil
+	}
 }
 
 // enterFor does for a restart what enter does for a checkpoint: memory for

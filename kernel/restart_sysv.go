@@ -37,7 +37,7 @@ func (rs *restarter) stageSysV() error {
 // inOurIPC reports whether the processes are in this program's IPC namespace, of
 // which /proc tells.
 func (rs *restarter) inOurIPC() bool {
-	same, err := sameFile(procPath(os.Getpid(), "ns/ipc"), procPath(rs.root.pid, "ns/ipc"))
+	same, err := sameNamespace(os.Getpid(), rs.root.pid, "ipc")
 	return err != nil || same
 }
 
@@ -207,7 +207,7 @@ func (rs *restarter) usualLimit() uint64 {
 // sendToQueue has the root process send a message: a type and data, of that size.
 func (rs *restarter) sendToQueue(number int32, message []byte, size int) error {
 	r := rs.root
-	if len(message) <= scratchSize {
+	if len(message) <= argsSize {
 		_, err := r.do(sysMsgsnd, number, message, size, ipcNoWait)
 		return err
 	}

@@ -135,23 +135,16 @@ func (rs *restarter) commitMM(r *reborn) error {
 
 // commitSettings sets what a process has set for itself.
 func (rs *restarter) commitSettings(r *reborn) error {
-	t := r.leader()
-	prctl := func(option, value uint64) error {
-		_, err := t.call(sysPrctl, option, value, 0, 0, 0)
-		return err
-	}
-	if _, err := t.call(sysPersonality, uint64(r.rec.Personality)); err != nil {
-		return err
-	}
+	c := r.callsOf(r.leader())
+	c.add(nil, sysPersonality, uint64(r.rec.Personality))
 	if r.rec.Subreaper {
-		if err := prctl(unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
-			return err
-		}
+		c.add(nil, sysPrctl, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	if r.mm.THPDisable {
-		if err := prctl(unix.PR_SET_THP_DISABLE, 1); err != nil {
-			return err
-		}
+		c.add(nil, sysPrctl, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+	}
+	if err := c.run(); err != nil {
+		return err
 	}
 	for i, l := range r.rec.Limits {
 		if l != r.limits[i] || i == unix.RLIMIT_NOFILE {
@@ -200,6 +193,7 @@ func (rs *restarter) commitSignals(r *reborn) error {
 			}
 		}
 	}
+	c := r.callsOf(t)
 	now := r.status.sigIgn | r.status.sigCgt
 	for i, a := range rs.img.Sighand(r.rec.Sighand).Actions {
 		sig := i + 1
@@ -209,12 +203,10 @@ func (rs *restarter) commitSignals(r *reborn) error {
 		if a == (image.Action{}) && now>>uint(i)&1 == 0 && (rs.ownProcess || sig != int(unix.SIGCHLD)) {
 			continue // a default action is one, but that for SIGCHLD has flags
 		}
-		if err := r.mem.write(r.scratch, l.putAction(a)); err != nil {
-			return err
-		}
-		if _, err := t.call(sysRtSigaction, uint64(sig), r.scratch, 0, sigsetSize); err != nil {
-			return err
-		}
+		c.add(nil, sysRtSigaction, uint64(sig), c.put(l.putAction(a)), 0, sigsetSize)
+	}
+	if err := c.run(); err != nil {
+		return err
 	}
 	var pid uint64
 	if len(r.rec.Pending) > 0 {
@@ -232,16 +224,14 @@ func (rs *restarter) commitSignals(r *reborn) error {
 			return err
 		}
 	}
+	c = r.callsOf(t)
 	for which, timer := range r.rec.Itimers {
-		if timer == (image.Itimer{}) && !rs.isCaller(r) {
-			continue
+		if timer != (image.Itimer{}) || rs.isCaller(r) {
+			c.add(nil, sysSetitimer, uint64(which), c.put(l.putItimer(timer)), 0)
 		}
-		if err := r.mem.write(r.scratch, l.putItimer(timer)); err != nil {
-			return err
-		}
-		if _, err := t.call(sysSetitimer, uint64(which), r.scratch, 0); err != nil {
-			return err
-		}
+	}
+	if err := c.run(); err != nil {
+		return err
 	}
 	return rs.commitTimers(r)
 }
@@ -280,30 +270,22 @@ func (rs *restarter) commitTasks(r *reborn) error {
 func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	l := layoutOf(t.abi)
 	at := func(b []byte) (uint64, error) { return r.scratch, r.mem.write(r.scratch, b) }
-	name, err := at(append([]byte(rec.Comm), 0))
-	if err != nil {
-		return err
-	}
-	if _, err := t.call(sysPrctl, unix.PR_SET_NAME, name, 0, 0, 0); err != nil {
-		return err
-	}
+	c := r.callsOf(t)
+	c.add(nil, sysPrctl, unix.PR_SET_NAME, c.put(append([]byte(rec.Comm), 0)), 0, 0, 0)
 	if stack := rec.AltStack; stack.Flags&ssDisable == 0 || t == r.leader() { // other threads have none
 		stack.Flags &^= ssOnstack
-		arg, err := at(l.putAltStack(stack))
-		if err != nil {
-			return err
+		c.add(nil, sysSigaltstack, c.put(l.putAltStack(stack)), 0)
+	}
+	c.add(nil, sysSetTidAddress, rec.ClearTID)
+	c.add(func(_ uint64, err error) error {
+		if rec.RobustList == 0 {
+			return nil
 		}
-		if _, err := t.call(sysSigaltstack, arg, 0); err != nil {
-			return err
-		}
-	}
-	if _, err := t.call(sysSetTidAddress, rec.ClearTID); err != nil {
 		return err
-	}
-	if _, err := t.call(sysSetRobustList, rec.RobustList, rec.RobustLen); err != nil && rec.RobustList != 0 {
-		return err
-	}
-	if err := r.commitRseq(t, rec); err != nil {
+	}, sysSetRobustList, rec.RobustList, rec.RobustLen)
+	commitRseq(c, rec)
+	commitOwnSettings(c, rec, false)
+	if err := c.run(); err != nil {
 		return err
 	}
 	if err := rs.commitSched(r, t, rec); err != nil {
@@ -312,32 +294,29 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := r.commitMemPolicy(t, rec); err != nil {
 		return err
 	}
-	if err := rs.commitOwnSettings(t, rec, false); err != nil {
-		return err
-	}
 	if err := rs.commitCPUID(r, t); err != nil {
 		return err
 	}
 	if err := rs.commitCreds(r, t, rec); err != nil {
 		return err
 	}
-	type prctl struct{ option, value uint64 }
-	list := []prctl{{unix.PR_SET_TIMERSLACK, rec.TimerSlack}}
-	// A change of credentials resets what follows. None that was cloned has a death signal.
+	// A change of credentials resets what follows.
+	c = r.callsOf(t)
+	prctl := func(option, value uint64) { c.add(nil, sysPrctl, option, value, 0, 0, 0) }
+	prctl(unix.PR_SET_TIMERSLACK, rec.TimerSlack)
+	// None that was cloned has a death signal.
 	if rec.PDeathSig != 0 || r == rs.root && t == r.leader() {
-		list = append(list, prctl{unix.PR_SET_PDEATHSIG, uint64(rec.PDeathSig)})
+		prctl(unix.PR_SET_PDEATHSIG, uint64(rec.PDeathSig))
 	}
 	if t == r.tasks[len(r.tasks)-1] { // all have the one of the process
 		dumpable := uint64(0)
 		if r.mm.Dumpable == 1 {
 			dumpable = 1
 		}
-		list = append(list, prctl{unix.PR_SET_DUMPABLE, dumpable})
+		prctl(unix.PR_SET_DUMPABLE, dumpable)
 	}
-	for _, p := range list {
-		if _, err := t.call(sysPrctl, p.option, p.value, 0, 0, 0); err != nil {
-			return err
-		}
+	if err := c.run(); err != nil {
+		return err
 	}
 	if len(rec.Pending) == 0 {
 		return r.writeCalls(t, rs.states[rec.TID])
@@ -382,15 +361,16 @@ func (t *task) forgetRseq() error {
 }
 
 // commitRseq registers restartable sequences.
-func (r *reborn) commitRseq(t *task, rec *image.Task) error {
+func commitRseq(c *calls, rec *image.Task) {
 	if rec.Rseq.Ptr == 0 {
-		return nil
+		return
 	}
-	_, err := t.call(sysRseq, rec.Rseq.Ptr, uint64(rec.Rseq.Size), 0, uint64(rec.Rseq.Signature))
-	if errors.Is(err, unix.ENOSYS) {
-		return nil // programs do without
-	}
-	return err
+	c.add(func(_ uint64, err error) error {
+		if errors.Is(err, unix.ENOSYS) {
+			return nil // programs do without
+		}
+		return err
+	}, sysRseq, rec.Rseq.Ptr, uint64(rec.Rseq.Size), 0, uint64(rec.Rseq.Signature))
 }
 
 // commitCPU gives all tasks of a process their registers and signal masks, and
@@ -400,9 +380,12 @@ func (rs *restarter) commitCPU(r *reborn) error {
 	if err := rs.commitFuture(r); err != nil {
 		return err
 	}
-	if err := rs.commitOwnSettings(r.leader(), records[0], true); err != nil {
+	c := r.callsOf(r.leader())
+	commitOwnSettings(c, records[0], true)
+	if err := c.run(); err != nil {
 		return err
 	}
+	r.endLists() // they are about to be unmapped, and filters may be against the marker
 	if err := rs.commitFilters(r); err != nil {
 		return err
 	}

@@ -96,6 +96,7 @@ func (rs *restarter) undoMemory(r *reborn) error {
 	if err := rs.removeSysV(); err != nil {
 		return err
 	}
+	r.endLists()
 	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
 	return err
 }

@@ -52,8 +52,21 @@ func (s *saver) mm(p *process, r *image.Process) error {
 	mm.ID = s.newID()
 	r.MM = mm.ID
 	s.img.MMs = append(s.img.MMs, mm)
-	var err error
-	if mm.Brk, err = p.leader().call(sysBrk, 0); err != nil {
+	c := p.callsOf(p.leader())
+	c.add(func(brk uint64, err error) error {
+		mm.Brk = brk
+		return err
+	}, sysBrk, 0)
+	c.add(func(thp uint64, err error) error {
+		mm.THPDisable = err == nil && thp != 0
+		return nil
+	}, sysPrctl, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0)
+	c.add(func(dumpable uint64, err error) error {
+		mm.Dumpable = uint32(dumpable)
+		return err
+	}, sysPrctl, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	err := c.run()
+	if err != nil {
 		return err
 	}
 	if mm.Auxv, err = readProc(p.pid, "auxv"); err != nil {
@@ -62,14 +75,6 @@ func (s *saver) mm(p *process, r *image.Process) error {
 	if mm.Exe, err = s.exe(p); err != nil {
 		return err
 	}
-	if thp, err := p.leader().call(sysPrctl, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err == nil {
-		mm.THPDisable = thp != 0
-	}
-	dumpable, err := p.leader().call(sysPrctl, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if err != nil {
-		return err
-	}
-	mm.Dumpable = uint32(dumpable)
 	if mm.Pkeys, err = p.allocatedKeys(p.leader(), p.areas); err != nil {
 		return err
 	}

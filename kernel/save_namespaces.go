@@ -46,7 +46,7 @@ func (s *saver) checkNamespaces() error {
 				break
 			}
 		}
-		s.checkOne(p, p.pid, root, "time", "time")
+		s.checkOne(p, p.pid, "time", "time")
 	}
 	return nil
 }
@@ -56,18 +56,25 @@ func (s *saver) checkNamespaces() error {
 func (s *saver) otherNamespace(p *process, t *task) bool {
 	for _, kind := range forChildren {
 		file := "ns/" + kind + "_for_children"
-		same, err := sameFile(procPath(t.tid, "ns/"+kind), procPath(t.tid, file))
+		own, err := s.namespaceOf(p.pid, kind)
+		if err != nil {
+			continue // the kernel has no such namespaces
+		}
+		theirs, err := namespaceAt(procPath(t.tid, file))
 		if kind == "pid" && errors.Is(err, unix.ENOENT) {
 			err = nil // the namespace waits for its first process
 		}
-		if err != nil || same {
-			continue // the kernel has no such namespaces
+		if err != nil || theirs == own {
+			continue
 		}
 		s.refuse(p, "namespace", file, "its children are to be in another "+kind+" namespace than it is", "let it make no namespaces for its children")
 		return true
 	}
 	for _, k := range image.NamespaceKinds {
-		if s.checkOne(p, t.tid, s.tree.processes[0], k.File, k.Name) {
+		if t != p.leader() && k.Flag == image.NewUser {
+			continue // all threads are in one (setns(2))
+		}
+		if s.checkOne(p, t.tid, k.File, k.Name) {
 			return true
 		}
 	}
@@ -76,30 +83,49 @@ func (s *saver) otherNamespace(p *process, t *task) bool {
 
 // checkOne refuses a task of a process that is in a namespace which is not the
 // one of the tree.
-func (s *saver) checkOne(p *process, tid int, root *process, kind, what string) bool {
-	same, err := sameNamespace(root.pid, tid, kind)
-	if err == nil && !same {
+func (s *saver) checkOne(p *process, tid int, kind, what string) bool {
+	root, err := s.namespaceOf(s.tree.processes[0].pid, kind)
+	if err != nil {
+		return false // the kernel has no such namespaces
+	}
+	if id, err := namespaceAt(procPath(tid, "ns/"+kind)); err == nil && id != root {
 		s.refuse(p, "namespace", "ns/"+kind, "it is in another "+what+" namespace than the root of the tree", "checkpoint it alone")
 		return true
 	}
 	return false
 }
 
+// namespaceOf is namespaceAt of a namespace of a process of the tree. It asks once.
+func (s *saver) namespaceOf(pid int, kind string) (namespaceID, error) {
+	path := procPath(pid, "ns/"+kind)
+	if id, known := s.spaces[path]; known {
+		return id, nil
+	}
+	id, err := namespaceAt(path)
+	if err == nil {
+		s.spaces[path] = id
+	}
+	return id, err
+}
+
 // sameNamespace reports whether two tasks are in one namespace of a kind. It
 // fails if the kernel has no such namespaces.
 func sameNamespace(a, b int, kind string) (bool, error) {
-	return sameFile(procPath(a, "ns/"+kind), procPath(b, "ns/"+kind))
+	x, err := namespaceAt(procPath(a, "ns/"+kind))
+	if err != nil {
+		return false, err
+	}
+	y, err := namespaceAt(procPath(b, "ns/"+kind))
+	return err == nil && x == y, err
 }
 
-func sameFile(a, b string) (bool, error) {
-	var x, y unix.Stat_t
-	if err := unix.Stat(a, &x); err != nil {
-		return false, err
-	}
-	if err := unix.Stat(b, &y); err != nil {
-		return false, err
-	}
-	return x.Ino == y.Ino && x.Dev == y.Dev, nil
+// namespaceID tells a namespace from all others (namespaces(7)).
+type namespaceID struct{ dev, ino uint64 }
+
+func namespaceAt(path string) (namespaceID, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return namespaceID{uint64(st.Dev), st.Ino}, err
 }
 
 // namespaces saves what is set in the namespaces of the tree, as the root

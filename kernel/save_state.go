@@ -64,26 +64,20 @@ func (s *saver) sighand(p *process, r *image.Process) error {
 	h := &image.Sighand{ID: s.newID(), Actions: make([]image.Action, 64)}
 	r.Sighand = h.ID
 	s.img.Sighands = append(s.img.Sighands, h)
-	slot := uint64(l.actionSize())
-	all := make([]byte, 65*slot) // by signal
-	if err := p.mem.write(p.scratch, all); err != nil {
-		return err
-	}
+	c := p.callsOf(p.leader())
+	at := make([]uint64, len(h.Actions))
 	// Flags and mask of a default action have no effect, but for SIGCHLD.
 	set := p.status.sigCgt | p.status.sigIgn | 1<<(uint64(unix.SIGCHLD)-1)
-	for sig := uint64(1); sig <= 64; sig++ {
-		if set>>(sig-1)&1 == 0 {
-			continue
-		}
-		if _, err := p.leader().call(sysRtSigaction, sig, 0, p.scratch+sig*slot, sigsetSize); err != nil {
-			return err
+	for i := range at {
+		if at[i] = c.room(l.actionSize()); set>>i&1 != 0 {
+			c.add(nil, sysRtSigaction, uint64(i+1), 0, at[i], sigsetSize)
 		}
 	}
-	if err := p.mem.read(p.scratch, all); err != nil {
+	if err := c.run(); err != nil {
 		return err
 	}
 	for i := range h.Actions {
-		h.Actions[i] = l.action(all[uint64(i+1)*slot:])
+		h.Actions[i] = l.action(c.bytes(at[i], l.actionSize()))
 	}
 	return nil
 }
@@ -98,12 +92,17 @@ func (s *saver) signals(p *process, r *image.Process) error {
 		r.Pending = append(r.Pending, siginfoToTask(p.leader().abi, info))
 	}
 	l := layoutOf(p.leader().abi)
+	c := p.callsOf(p.leader())
+	var at [len(r.Itimers)]uint64
 	for which := range r.Itimers {
-		b, err := p.ask(p.leader(), l.itimerSize(), 1, sysGetitimer, uint64(which), 0)
-		if err != nil {
-			return err
-		}
-		r.Itimers[which] = l.itimer(b)
+		at[which] = c.room(l.itimerSize())
+		c.add(nil, sysGetitimer, uint64(which), at[which])
+	}
+	if err := c.run(); err != nil {
+		return err
+	}
+	for which := range r.Itimers {
+		r.Itimers[which] = l.itimer(c.bytes(at[which], l.itimerSize()))
 	}
 	return s.timers(p, r)
 }
@@ -187,10 +186,7 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			return err
 		}
 		t.cpu.Used = t.arch.Used(t.cpu)
-		st, err := readStatus(t.tid)
-		if err != nil {
-			return err
-		}
+		st, err := t.status, error(nil)
 		r := &image.Task{
 			TID:     last(st.nspid),
 			PID:     last(st.nstgid),
@@ -242,33 +238,38 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 // askTask saves what only the task itself can say.
 func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 	l := layoutOf(t.abi)
-	b, err := p.ask(t, l.altStackSize(), 1, sysSigaltstack, 0, 0)
-	if err != nil {
+	c := p.callsOf(t)
+	stack := c.room(l.altStackSize())
+	c.add(nil, sysSigaltstack, 0, stack)
+	tidAddress := c.room(8)
+	c.add(func(_ uint64, err error) error {
+		if err != nil {
+			return fmt.Errorf("%w (the kernel needs CONFIG_CHECKPOINT_RESTORE)", err)
+		}
+		return nil
+	}, sysPrctl, prGetTIDAddress, tidAddress, 0, 0, 0)
+	deathSignal := c.room(4)
+	c.add(nil, sysPrctl, unix.PR_GET_PDEATHSIG, deathSignal, 0, 0, 0)
+	c.add(func(bits uint64, err error) error {
+		r.Creds.Securebits = uint32(bits)
+		return err
+	}, sysPrctl, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err := s.timerSlack(c, r); err != nil {
 		return err
 	}
-	r.AltStack = l.altStack(b)
+	if err := s.ownSettings(p, c, r); err != nil {
+		return err
+	}
+	if err := c.run(); err != nil {
+		return err
+	}
+	r.AltStack = l.altStack(c.bytes(stack, l.altStackSize()))
 	// The kernel writes a pointer of its own size, whatever the task's is.
 	kernel := layout{hostOrder, int(unsafe.Sizeof(uintptr(0)))}
-	if b, err = p.ask(t, 8, 1, sysPrctl, prGetTIDAddress, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("%w (the kernel needs CONFIG_CHECKPOINT_RESTORE)", err)
-	}
-	r.ClearTID = kernel.long(b, 0)
+	r.ClearTID = kernel.long(c.bytes(tidAddress, 8), 0)
+	r.PDeathSig = hostOrder.Uint32(c.bytes(deathSignal, 4))
+	var err error
 	if r.RobustList, r.RobustLen, err = p.robustList(t); err != nil {
-		return err
-	}
-	if b, err = p.ask(t, 4, 1, sysPrctl, unix.PR_GET_PDEATHSIG, 0, 0, 0, 0); err != nil {
-		return err
-	}
-	r.PDeathSig = hostOrder.Uint32(b)
-	if r.TimerSlack, err = s.timerSlack(t); err != nil {
-		return err
-	}
-	bits, err := t.call(sysPrctl, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
-	if err != nil {
-		return err
-	}
-	r.Creds.Securebits = uint32(bits)
-	if err := s.ownSettings(p, t, r); err != nil {
 		return err
 	}
 	return s.memPolicy(p, t, r)
@@ -299,17 +300,22 @@ func (p *process) robustList(t *task) (at, size uint64, err error) {
 	return l.long(b, 0), l.long(b[8:], 0), nil
 }
 
-// timerSlack gives a task's, in nanoseconds. To read it in /proc takes
+// timerSlack saves a task's, in nanoseconds. To read it in /proc takes
 // CAP_SYS_NICE (proc_pid_timerslack_ns(5)); without, the task is asked.
-func (s *saver) timerSlack(t *task) (uint64, error) {
+func (s *saver) timerSlack(c *calls, r *image.Task) error {
 	if !s.noSlack {
-		b, err := readProc(t.tid, "timerslack_ns")
+		b, err := readProc(c.t.tid, "timerslack_ns")
 		if err == nil {
-			return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+			r.TimerSlack, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+			return err
 		}
 		s.noSlack = true
 	}
-	return t.call(sysPrctl, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	c.add(func(slack uint64, err error) error {
+		r.TimerSlack = slack
+		return err
+	}, sysPrctl, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	return nil
 }
 
 // prGetTIDAddress is PR_GET_TID_ADDRESS, which golang.org/x/sys lacks on some

@@ -33,14 +33,11 @@ const (
 // calls.
 func (s *saver) mayMakeCalls(p *process) (bool, error) {
 	for _, t := range p.tasks {
-		st, err := readStatus(t.tid)
-		if err != nil {
-			return false, err
-		}
+		st := t.status
 		if st.seccomp == 0 {
 			continue
 		}
-		err = ptrace(unix.PTRACE_SETOPTIONS, t.tid, 0, freezeOptions|optSuspendSeccomp)
+		err := ptrace(unix.PTRACE_SETOPTIONS, t.tid, 0, freezeOptions|optSuspendSeccomp)
 		switch {
 		case err == nil:
 			t.suspended = true

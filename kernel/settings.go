@@ -112,7 +112,8 @@ func (s *setting) call() sysno {
 
 // ownSettings saves what a task has set for itself by prctl(2) and its kin, and
 // how its system calls become signals.
-func (s *saver) ownSettings(p *process, t *task, r *image.Task) error {
+func (s *saver) ownSettings(p *process, c *calls, r *image.Task) error {
+	t := c.t
 	st, err := readStat(t.tid)
 	if err != nil {
 		return err
@@ -124,27 +125,23 @@ func (s *saver) ownSettings(p *process, t *task, r *image.Task) error {
 			set.known != nil && !choosable(set.which), set.option == archSetCPUID && keptCPU(t.tid) != nil:
 			continue
 		}
-		value, err := t.call(set.call(), set.getArgs(p.scratch)...)
-		if isErrno(err) {
-			continue // the kernel or the machine has no such thing
-		}
-		if err != nil {
-			return err
-		}
-		if set.pointer {
-			b := make([]byte, 4)
-			if err := p.mem.read(p.scratch, b); err != nil {
-				return err
+		at := c.room(4)
+		c.add(func(value uint64, err error) error {
+			if err != nil {
+				return nil // the kernel or the machine has no such thing
 			}
-			value = uint64(t.abi.Order().Uint32(b))
-		}
-		kept, changed := value, value != set.usual
-		if set.known != nil {
-			kept, changed = set.known(value)
-		}
-		if changed {
-			r.Settings = append(r.Settings, image.Setting{Option: set.option, Value: kept})
-		}
+			if set.pointer {
+				value = uint64(t.abi.Order().Uint32(c.bytes(at, 4)))
+			}
+			kept, changed := value, value != set.usual
+			if set.known != nil {
+				kept, changed = set.known(value)
+			}
+			if changed {
+				r.Settings = append(r.Settings, image.Setting{Option: set.option, Value: kept})
+			}
+			return nil
+		}, set.call(), set.getArgs(at)...)
 	}
 	r.Dispatch = t.dispatch
 	r.IOPrio, err = readIOPrio(t.tid)
@@ -209,22 +206,20 @@ func (rs *restarter) mayUse(capability uint) bool {
 
 // commitOwnSettings sets what a task had set for itself: that of the memory or
 // the rest.
-func (rs *restarter) commitOwnSettings(t *task, rec *image.Task, mm bool) error {
+func commitOwnSettings(c *calls, rec *image.Task, mm bool) {
 	for _, v := range rec.Settings {
 		set := settingOf(v.Option)
 		if set == nil || set.mm != mm {
 			continue
 		}
-		_, err := t.call(set.call(), set.setArgs(v.Value)...)
-		switch {
-		case err == nil:
-		case set.takes != 0 && refusedByKernel(err):
-		case set.optional && isErrno(err):
-		default:
+		c.add(func(_ uint64, err error) error {
+			switch {
+			case err == nil, set.takes != 0 && refusedByKernel(err), set.optional && isErrno(err):
+				return nil
+			}
 			return fmt.Errorf("%s: %w", set.name, err)
-		}
+		}, set.call(), set.setArgs(v.Value)...)
 	}
-	return nil
 }
 
 // Requests of ptrace(2) for what PR_SET_SYSCALL_USER_DISPATCH sets (Linux 6.4).

@@ -16,7 +16,20 @@ type undoCode struct {
 	// returns a descriptor, which is closed.
 	plain, mapping, mapped, descriptor uint64
 
+	// Where a task is when it has sent itself the marker behind plain and mapping,
+	// and the code for a list of calls while the scratch memory is mapped; 0 where
+	// there are none.
+	plainEnd, mappingEnd, list, listEnd uint64
+
 	undo uint64 // where the mask and the registers are put back
+}
+
+// markEnd is the address of an end in code at an address; 0 if the code has none.
+func (u *undoCode) markEnd(at, end uint64) uint64 {
+	if end == 0 {
+		return 0
+	}
+	return at + end
 }
 
 // undoMagic is what the code begins with.
@@ -24,13 +37,13 @@ const undoMagic = "cr-undo\x00"
 
 // newUndoCode makes the code for an address: it leads to regs, NT_PRSTATUS of a
 // task in no system call, and a signal mask; scratch is unmapped. way is for
-// tasks of powerpc. nil where there is none.
-func newUndoCode(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+// tasks of powerpc, m for those that have a marker. nil where there is none.
+func newUndoCode(abi regset.ABI, way *ppcWay, m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	switch {
 	case abi == regset.X86_64:
-		return undoX86_64(at, regs, mask, scratch)
+		return undoX86_64(m, at, regs, mask, scratch)
 	case abi == regset.I386:
-		return undoI386(at, regs, mask, scratch)
+		return undoI386(m, at, regs, mask, scratch)
 	case way != nil:
 		return undoPPC(abi, way, at, regs, mask, scratch)
 	}
@@ -85,8 +98,8 @@ func (a *assembler) data(mask, pc uint64) {
 
 // undoX86_64 changes no flags: the instructions are moves and jumps. Registers
 // are numbered as in struct user_regs_struct.
-func undoX86_64(at uint64, regs []byte, mask, scratch uint64) *undoCode {
-	const r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip = 6, 7, 8, 9, 10, 11, 12, 13, 14, 16
+func undoX86_64(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+	const rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip = 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16
 	nr := func(s sysno) uint64 { return uint64(s.number(regset.X86_64)) }
 	u := new(undoCode)
 	a := &assembler{layout: layoutOf(regset.X86_64)}
@@ -95,7 +108,23 @@ func undoX86_64(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 		a.code(0x0f, 0x05)
 		return a.here() - 2
 	}
+	mark := func() uint64 { // the result is in r8 then
+		a.code(0x49, 0x89, 0xc0) // mov %rax, %r8
+		if m.sig == 0 {
+			return 0
+		}
+		a.code(0xbf) // mov $pid, %edi
+		a.imm32(uint64(m.pid))
+		a.code(0xbe) // mov $tid, %esi
+		a.imm32(uint64(m.tid))
+		a.code(0xba) // mov $sig, %edx
+		a.imm32(uint64(m.sig))
+		a.code(0xb8) // mov $tgkill, %eax
+		a.imm32(nr(sysTgkill))
+		return syscall() + 2
+	}
 	u.plain = syscall()
+	u.plainEnd = mark()
 	toUndo := a.jump()
 	u.descriptor = syscall()
 	a.code(0x48, 0x89, 0xc7, 0xb8) // mov %rax, %rdi; mov $close, %eax
@@ -103,15 +132,21 @@ func undoX86_64(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	syscall()
 	toUnmap := a.jump()
 	u.mapping = syscall()
-	a.code(0x48, 0x89, 0xc7) // mov %rax, %rdi
+	u.mappingEnd = mark()
+	a.code(0x4c, 0x89, 0xc7) // mov %r8, %rdi
 	toSize := a.jump()
+	if m.sig != 0 {
+		u.list, u.listEnd = a.callCode(regset.X86_64)
+	}
+	toUnmapToo := a.jump()
 	u.mapped = syscall()
 	a.land(toUnmap)
+	a.land(toUnmapToo)
 	a.code(0x48, 0xbf) // mov $scratch, %rdi
 	a.imm64(scratch)
 	a.land(toSize)
 	a.code(0xbe) // mov $size, %esi
-	a.imm32(scratchSize)
+	a.imm32(scratchRoom)
 	a.code(0xb8) // mov $munmap, %eax
 	a.imm32(nr(sysMunmap))
 	syscall()
@@ -134,7 +169,7 @@ func undoX86_64(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	}{
 		{[2]byte{0x48, 0xbf}, rdi}, {[2]byte{0x48, 0xbe}, rsi}, {[2]byte{0x48, 0xba}, rdx}, {[2]byte{0x49, 0xba}, r10},
 		{[2]byte{0x49, 0xb8}, r8}, {[2]byte{0x49, 0xb9}, r9}, {[2]byte{0x48, 0xb8}, rax}, {[2]byte{0x48, 0xb9}, rcx},
-		{[2]byte{0x49, 0xbb}, r11},
+		{[2]byte{0x49, 0xbb}, r11}, {[2]byte{0x48, 0xbb}, rbx},
 	} {
 		a.code(r.op[:]...)
 		a.imm64(a.long(regs, r.index))
@@ -150,7 +185,7 @@ const sigSetmask = 2
 
 // undoI386 is the same for 32-bit tasks, registers numbered as in struct
 // user_regs_struct32.
-func undoI386(at uint64, regs []byte, mask, scratch uint64) *undoCode {
+func undoI386(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	const ebx, ecx, edx, esi, edi, ebp, eax, eip = 0, 1, 2, 3, 4, 5, 6, 12
 	nr := func(s sysno) uint64 { return uint64(s.number(regset.I386)) }
 	u := new(undoCode)
@@ -165,7 +200,19 @@ func undoI386(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 		a.imm32(v)
 	}
 	const toEBX, toECX, toEDX, toESI, toEDI, toEBP, toEAX = 0xbb, 0xb9, 0xba, 0xbe, 0xbf, 0xbd, 0xb8
+	mark := func() uint64 { // the result is in esi then
+		a.code(0x89, 0xc6) // mov %eax, %esi
+		if m.sig == 0 {
+			return 0
+		}
+		load(toEBX, uint64(m.pid))
+		load(toECX, uint64(m.tid))
+		load(toEDX, uint64(m.sig))
+		load(toEAX, nr(sysTgkill))
+		return syscall() + 2
+	}
 	u.plain = syscall()
+	u.plainEnd = mark()
 	toUndo := a.jump()
 	u.descriptor = syscall()
 	a.code(0x89, 0xc3) // mov %eax, %ebx
@@ -173,13 +220,19 @@ func undoI386(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	syscall()
 	toUnmap := a.jump()
 	u.mapping = syscall()
-	a.code(0x89, 0xc3)
+	u.mappingEnd = mark()
+	a.code(0x89, 0xf3) // mov %esi, %ebx
 	toSize := a.jump()
+	if m.sig != 0 {
+		u.list, u.listEnd = a.callCode(regset.I386)
+	}
+	toUnmapToo := a.jump()
 	u.mapped = syscall()
 	a.land(toUnmap)
+	a.land(toUnmapToo)
 	load(toEBX, scratch)
 	a.land(toSize)
-	load(toECX, scratchSize)
+	load(toECX, scratchRoom)
 	load(toEAX, nr(sysMunmap))
 	syscall()
 	a.land(toUndo)
@@ -201,4 +254,15 @@ func undoI386(at uint64, regs []byte, mask, scratch uint64) *undoCode {
 	a.imm32(at + undoPCAt)
 	u.text = a.b
 	return u
+}
+
+// markedResult is the result of a call behind which a task has sent itself the
+// marker, from its registers then.
+func markedResult(abi regset.ABI, regs []byte) int64 {
+	const r8, esi = 9, 3 // as in undoX86_64, undoI386
+	l := layoutOf(abi)
+	if abi == regset.I386 {
+		return l.signed(regs, esi)
+	}
+	return l.signed(regs, r8)
 }

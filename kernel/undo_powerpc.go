@@ -150,7 +150,7 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	a.land(toUnmap)
 	a.address(3, scratch)
 	a.land(toSize)
-	a.address(4, scratchSize)
+	a.address(4, scratchRoom)
 	a.syscall(nr(sysMunmap))
 	a.land(toUndo)
 	u.undo = a.here()

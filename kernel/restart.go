@@ -91,6 +91,7 @@ type restarter struct {
 	otherUsers bool              // or in another one than this program
 	backs      []func() error    // what puts back what is changed for now
 	room       memoryRoom        // in the control groups of the processes
+	pins       *pins             // nil: nothing is kept on a processor
 	tells      bool              // the keeper of this program answers cpuid for some of them
 	fileRestarter
 	commonRestarter
@@ -235,6 +236,8 @@ var errKilled = errors.New("the restart failed half way: the process was killed"
 // Until stage and fill have succeeded, nothing of the process has changed that
 // undo cannot put back.
 func (rs *restarter) restart(p *process) error {
+	rs.pin(p.leader())
+	defer rs.unpinSelf()
 	if err := rs.stage(p); err != nil {
 		return rs.undo(err)
 	}

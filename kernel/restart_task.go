@@ -288,6 +288,7 @@ func (rs *restarter) commitTask(r *reborn, t *task, rec *image.Task) error {
 	if err := c.run(); err != nil {
 		return err
 	}
+	rs.unpin(t)
 	if err := rs.commitSched(r, t, rec); err != nil {
 		return err
 	}

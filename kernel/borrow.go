@@ -32,7 +32,9 @@ func (p *process) borrow(t *task) error {
 	if err != nil {
 		return err
 	}
-	t.marker = p.markerOf(t)
+	if !p.mute {
+		t.marker = p.markerOf(t)
+	}
 	at, err := p.undoPlace(t, way)
 	if err != nil {
 		return err
@@ -66,7 +68,10 @@ func (p *process) borrow(t *task) error {
 		return err
 	}
 	t.insn, t.end = at+p.loan.code.mapped, 0
-	if t.marker.sig != 0 {
+	if err := p.tryMarker(t); err != nil {
+		return err
+	}
+	if t.marker.sig != 0 && !p.mute {
 		t.list = &callList{p.mem, addr + scratchSize, at + p.loan.code.list, at + p.loan.code.listEnd}
 	}
 	return nil
@@ -83,8 +88,25 @@ func (p *process) setOut(t *task) error {
 	if err := t.setRegset(regset.PRSTATUS, regs); err != nil {
 		return err
 	}
-	t.insn, t.end = at+code.mapping, code.markEnd(at, code.mappingEnd)
+	t.insn, t.end = at+code.mapping, 0
+	if p.marked {
+		t.end = code.markEnd(at, code.mappingEnd)
+	}
 	return t.setSigmask(t.callMask())
+}
+
+// tryMarker finds out, with a stop before and behind the call, whether the tasks
+// of a process can send themselves signals: a security module may not let them.
+func (p *process) tryMarker(t *task) error {
+	if p.marked || p.mute || t.marker.sig == 0 {
+		return nil
+	}
+	err := t.sendMarker()
+	p.marked, p.mute = err == nil, isErrno(err)
+	if p.mute {
+		return nil
+	}
+	return err
 }
 
 // layUndo writes the undo code for a task.
@@ -125,7 +147,10 @@ func (p *process) giveBack() error {
 	if p.scratch != 0 {
 		t.list = nil
 		if code != nil {
-			t.insn, t.end = p.loan.at+code.plain, code.markEnd(p.loan.at, code.plainEnd)
+			t.insn = p.loan.at + code.plain
+			if p.marked {
+				t.end = code.markEnd(p.loan.at, code.plainEnd)
+			}
 		}
 		if _, err := t.call(sysMunmap, p.scratch, scratchRoom); err != nil {
 			return err

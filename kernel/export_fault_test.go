@@ -18,6 +18,9 @@ func FailCalls(fail func(call string) unix.Errno) {
 	}
 }
 
+// HasLists reports whether tasks of this machine can work off lists of calls.
+func HasLists() bool { return hasLists(hostABI) }
+
 // AlwaysStub has callers execute a stub, as those of another word size must.
 func AlwaysStub(on bool) { alwaysStub = on }
 
@@ -77,7 +80,7 @@ func StepsInto(t *testing.T, pid int, image string) int {
 	return stepsOf(t, "into", pid, image)
 }
 
-// EveryStep is everyStep with the time that there is.
+// EveryStep is everyStepFor.
 func EveryStep(t *testing.T, n int, most time.Duration, f func(at int)) {
 	t.Helper()
 	everyStepFor(t, n, most, f)

@@ -23,6 +23,8 @@ type process struct {
 	loan    loan   // the task that makes calls
 	zombie  bool
 	vdso    *vdso // once undoPlace has asked
+	marked  bool  // its tasks can send themselves the marker
+	mute    bool  // they cannot
 
 	// The parent, if it has the same descriptors, working directory, memory,
 	// signal actions.

@@ -60,6 +60,13 @@ func (p *process) markerOf(t *task) marker {
 	return marker{}
 }
 
+// sendMarker has a task send itself the marker, once, with stops before and behind
+// the call. It comes when the task is let run the next time, and is ignored.
+func (t *task) sendMarker() error {
+	_, err := t.call(sysTgkill, uint64(t.marker.pid), uint64(t.marker.tid), uint64(t.marker.sig))
+	return err
+}
+
 // jobSignals change whether a process is stopped when they are sent, before
 // anybody can ignore them.
 const jobSignals = 1<<(uint(unix.SIGCONT)-1) | 1<<(uint(unix.SIGTSTP)-1) | 1<<(uint(unix.SIGTTIN)-1) | 1<<(uint(unix.SIGTTOU)-1)

@@ -91,3 +91,31 @@ print("ok")
 	require.NoError(t, <-done)
 	p.finish()
 }
+
+// TestMarkerRefused saves and restarts a program where no task can send itself a
+// signal: it makes one call after the other.
+func TestMarkerRefused(t *testing.T) {
+	asked, others := 0, 0
+	kernel.FailCalls(func(call string) unix.Errno {
+		if call == "tgkill" {
+			asked++
+			return unix.EACCES
+		}
+		others++
+		return 0
+	})
+	defer kernel.FailCalls(nil)
+	p := start(t, `
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+ready()
+print("ok")
+`)
+	saved := p.checkpoint(kernel.CheckpointOptions{})
+	p.finish()
+	if kernel.HasLists() {
+		require.Equal(t, 1, asked, "times that a process was asked")
+	}
+	restart(t, saved).finish()
+	require.Greater(t, others, 20)
+}

@@ -398,8 +398,16 @@ func (rs *restarter) startLists(r *reborn) error {
 		return err
 	}
 	t.marker = marker{sig, last(r.status.nstgid), last(r.status.nspid)}
+	if err := t.setSigmask(t.callMask()); err != nil {
+		return err
+	}
+	err := t.sendMarker()
+	if isErrno(err) { // a security module does not let it
+		t.marker = marker{}
+		return t.setSigmask(allSignals)
+	}
 	t.list = &callList{r.mem, r.scratch + argsSize, r.insn + start, r.insn + end}
-	return t.setSigmask(t.callMask())
+	return err
 }
 
 // freeSignal is a signal that nobody sends to the processes while they are made:

@@ -128,8 +128,9 @@ func (p *process) complaint() string {
 // task finds the process among those that p started, and p itself, that runs a
 // target program.
 func (p *process) task(prog *program) int {
+	var pause poll
 	for {
-		for _, pid := range descendants(p.pid()) {
+		for _, pid := range family(p.pid()) {
 			if runs(pid, prog) {
 				return pid
 			}
@@ -141,7 +142,7 @@ func (p *process) task(prog *program) int {
 		if time.Now().After(p.t.limit) {
 			p.t.Fatalf("%s: no task of %s", p.name, prog.path)
 		}
-		time.Sleep(time.Millisecond)
+		pause.wait()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -119,6 +120,7 @@ func pc(pid int) (uint64, error) {
 // restart is not over is still traced, and cannot be asked.
 func awaitSpin(pid int, p *program, limit time.Time) error {
 	spin, _ := p.spinCode()
+	var pause poll
 	for {
 		at, err := pc(pid)
 		switch {
@@ -131,7 +133,7 @@ func awaitSpin(pid int, p *program, limit time.Time) error {
 		case time.Now().After(limit):
 			return fmt.Errorf("%d has not come to spin: pc %#x, %v", pid, at, err)
 		}
-		time.Sleep(time.Millisecond)
+		pause.wait()
 	}
 }
 
@@ -170,6 +172,42 @@ func runs(pid int, p *program) bool {
 	b := make([]byte, len(code))
 	_, err = f.ReadAt(b, int64(spin))
 	return err == nil && bytes.Equal(b, code)
+}
+
+// family is descendants by the lists of children that the kernel keeps, which are
+// few to read where there are many processes; a list may miss one while threads
+// end. A kernel without CONFIG_PROC_CHILDREN has none.
+func family(root int) []int {
+	if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid())); err != nil {
+		return descendants(root)
+	}
+	list := []int{root}
+	for i := 0; i < len(list); i++ {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", list[i])) // none if it has gone
+		for _, path := range tasks {
+			children, _ := os.ReadFile(path)
+			for _, child := range strings.Fields(string(children)) {
+				if pid, err := strconv.Atoi(child); err == nil {
+					list = append(list, pid)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// poll is the pause between two looks at a process, which are longer and longer:
+// on a slow machine of one processor each look takes from what is awaited.
+type poll time.Duration
+
+func (p *poll) wait() {
+	const first, most = poll(time.Millisecond), poll(10 * time.Millisecond)
+	if *p = *p * 3 / 2; *p < first {
+		*p = first
+	} else if *p > most {
+		*p = most
+	}
+	time.Sleep(time.Duration(*p))
 }
 
 // descendants lists a process and those that it and its children started, as
@@ -235,6 +273,7 @@ func isZombie(pid int) bool {
 
 // awaitState waits until a process is in a state.
 func awaitState(pid int, state byte, limit time.Time) error {
+	var pause poll
 	for {
 		s, err := stateOf(pid)
 		if err != nil || s == state {
@@ -243,6 +282,6 @@ func awaitState(pid int, state byte, limit time.Time) error {
 		if time.Now().After(limit) {
 			return fmt.Errorf("%d is in state %c, not %c", pid, s, state)
 		}
-		time.Sleep(time.Millisecond)
+		pause.wait()
 	}
 }

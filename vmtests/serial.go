@@ -22,7 +22,8 @@ func (g Guest) RunOnConsole(ctx context.Context, f Files, c Config, command stri
 		return 0, fmt.Errorf("a command line cannot have %q in it", command)
 	}
 	c.run = command
-	o, err := qemu.OptionsFor(qemu.Arch(g.Kernel), append(g.options(f, c), qemu.WithQEMUArgs("-serial", "stdio"))...)
+	fns := append(append(g.options(f, c), g.counted()...), qemu.WithQEMUArgs("-serial", "stdio"))
+	o, err := qemu.OptionsFor(qemu.Arch(g.Kernel), fns...)
 	if err != nil {
 		return 0, err
 	}

@@ -91,7 +91,7 @@ func (g Guest) Boot(ctx context.Context, f Files, c Config, w io.Writer) (*VM, e
 		running: map[int]*running{},
 	}
 	c.port = true
-	fns := append(g.options(f, c), withPort(portEnd), withMonitor(monEnd),
+	fns := append(append(g.options(f, c), g.counted()...), withPort(portEnd), withMonitor(monEnd),
 		qemu.WithQEMUArgs("-serial", "stdio"), qemu.WithSerialOutput(vm.console))
 	vm.qemu, err = qemu.StartContext(ctx, qemu.Arch(g.Kernel), fns...)
 	if err = errors.Join(err, portEnd.Close(), monEnd.Close()); err != nil {

@@ -13,10 +13,12 @@ import (
 // at an instant of those that are spread over the time that one takes, the
 // others when the program is seen away from where it was. Where these take more
 // than a hundredth of the time that a test has, there are fewer, but some:
-// cr selftest --timeout gives them more.
+// cr selftest --timeout gives them more. With Config.Quick there is one of each
+// kind. The tests of other classes go on with the instants that are left.
 const (
 	killedRounds = 24
 	killedLeast  = 4
+	killedQuick  = 2
 )
 
 // killedCase checks that a program does not notice that a checkpoint of it is
@@ -94,13 +96,19 @@ func (t *T) killCheckpoints(pid int, settled func() error) {
 	}
 	whole := t.run.whole
 	hit, away, rounds := 0, 0, 0
-	enough := t.limit.Add(-t.run.Timeout * 99 / 100)
-	for i := 0; i < killedRounds && (i < killedLeast || time.Now().Before(enough)); i++ {
+	least, enough := killedLeast, t.limit.Add(-t.run.Timeout*99/100)
+	if t.run.Quick {
+		least, enough = killedQuick, time.Now()
+	}
+	more := func() bool { return rounds < least || hit == 0 || away == 0 || time.Now().Before(enough) }
+	for rounds < killedRounds && more() {
+		i := t.run.kills % killedRounds
+		t.run.kills++
 		rounds++
 		c := checkpoint()
 		if i%2 == 0 {
 			const prime = 7 // early and late instants in turn
-			time.Sleep(whole * time.Duration(i*prime%killedRounds) / killedRounds)
+			time.Sleep(whole * time.Duration(i/2*prime%(killedRounds/2)) / (killedRounds / 2))
 		} else if t.seenAway(pid, c, before) {
 			away++
 			time.Sleep(time.Duration(i/2) * 100 * time.Microsecond)

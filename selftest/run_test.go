@@ -163,6 +163,12 @@ func TestList(t *testing.T) {
 	require.Len(t, cases, 1)
 	require.Equal(t, "gpr", cases[0].Name)
 	require.Len(t, cases[0].Tests, 2)
+
+	cases, err = List(Config{Match: regexp.MustCompile("^gpr/"), Skip: regexp.MustCompile("/self$"), TempDir: t.TempDir()})
+	require.NoError(t, err)
+	require.Len(t, cases, 1)
+	require.Len(t, cases[0].Tests, 1)
+	require.Equal(t, "external", cases[0].Tests[0].Name)
 }
 
 func TestSkipIsOneLine(t *testing.T) {

@@ -30,6 +30,12 @@ type Config struct {
 	// Match selects tests by CASE/TEST, as gpr-32/self; nil for all.
 	Match *regexp.Regexp
 
+	// Skip leaves out tests by CASE/TEST; nil for none.
+	Skip *regexp.Regexp
+
+	// Quick kills but two checkpoints of a program where the test is to do that.
+	Quick bool
+
 	// Timeout is how long one test may take; 0 for a minute.
 	Timeout time.Duration
 
@@ -80,9 +86,10 @@ type run struct {
 	abis   []regset.ABI // that the kernel runs
 
 	whole time.Duration // a checkpoint of a small program; 0 if not known yet
+	kills int           // checkpoints that were killed
 }
 
-// List gives the cases that Match selects, on this machine.
+// List gives the cases that Match and Skip select, on this machine.
 func List(c Config) ([]Case, error) {
 	r, err := newRun(c)
 	if err != nil {
@@ -156,7 +163,7 @@ func newRun(c Config) (*run, error) {
 
 func (r *run) remove() { os.RemoveAll(r.dir) }
 
-// cases lists the cases that this machine's ABIs have and Match selects.
+// cases lists the cases that this machine's ABIs have and Match and Skip select.
 func (r *run) cases() (selected []Case, notBuilt []error, err error) {
 	runs, refused, notBuilt, err := abis(r.dir)
 	if err != nil {
@@ -193,12 +200,10 @@ func (r *run) cases() (selected []Case, notBuilt []error, err error) {
 }
 
 func (r *run) matching(c *Case) []Test {
-	if r.Match == nil {
-		return c.Tests
-	}
 	var tests []Test
 	for _, t := range c.Tests {
-		if r.Match.MatchString(c.Name + "/" + t.Name) {
+		name := c.Name + "/" + t.Name
+		if (r.Match == nil || r.Match.MatchString(name)) && (r.Skip == nil || !r.Skip.MatchString(name)) {
 			tests = append(tests, t)
 		}
 	}

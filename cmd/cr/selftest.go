@@ -34,6 +34,8 @@ var selftestCommand = &command{
 	},
 	setup: func(flags *pflag.FlagSet) func([]string) (int, error) {
 		match := flags.String("run", "", "run the tests whose CASE/TEST matches the regular `EXPRESSION`")
+		skip := flags.String("skip", "", "leave out the tests whose CASE/TEST matches the regular `EXPRESSION`")
+		quick := flags.Bool("quick", false, "kill but two checkpoints of a program in case killed: for machines that are emulated")
 		list := flags.Bool("list", false, "list the tests and run none")
 		verbose := flags.BoolP("verbose", "v", false, "show diagnostics of tests that pass, too")
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")
@@ -51,7 +53,7 @@ var selftestCommand = &command{
 				*native = true
 				fmt.Fprintln(os.Stderr, "cr selftest: the two calls are there already: they are tested, and nothing is emulated")
 			}
-			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load, Keep: *keep}
+			c := selftest.Config{Out: os.Stdout, Verbose: *verbose, Timeout: *timeout, Native: *native, Save: *save, Load: *load, Keep: *keep, Quick: *quick}
 			if env := os.Getenv("CR_NUMBERS"); env != "" && !n.set {
 				if err := n.Set(env); err != nil {
 					return 0, fmt.Errorf("CR_NUMBERS=%s: %w", env, err)
@@ -61,12 +63,18 @@ var selftestCommand = &command{
 				return 0, fmt.Errorf("%d is higher than %d, the highest number that the programs can call", n.checkpoint, selftest.MaxNumber)
 			}
 			c.Numbers = selftest.Numbers{Checkpoint: int(n.checkpoint), Restart: int(n.restart)}
-			if *match != "" {
-				re, err := regexp.Compile(*match)
+			for _, m := range []struct {
+				expression string
+				to         **regexp.Regexp
+			}{{*match, &c.Match}, {*skip, &c.Skip}} {
+				if m.expression == "" {
+					continue
+				}
+				re, err := regexp.Compile(m.expression)
 				if err != nil {
 					return 0, usageError(err.Error())
 				}
-				c.Match = re
+				*m.to = re
 			}
 			if *list {
 				return 0, listTests(c)

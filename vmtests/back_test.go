@@ -69,6 +69,10 @@ func TestRunLow(t *testing.T) {
 // on to the others one after the other. There it goes on for a while each time.
 func travel(t *testing.T, dir, abi, name string, run []string, first *member, others ...*member) {
 	t.Helper()
+	for _, other := range others {
+		other.leave(t)
+	}
+	first.enter(t)
 	require.NoError(t, os.MkdirAll(filepath.Join(first.dir, dir), 0o755))
 	program := first.see(t, compile(t, filepath.Join(first.dir, dir), abi, name))
 	argv := append(append([]string(nil), run...), program, path.Join(agent.Dir, dir, "stop"))
@@ -95,6 +99,8 @@ func travel(t *testing.T, dir, abi, name string, run []string, first *member, ot
 		require.Error(t, <-j.end, "it was killed")
 		require.Equal(t, warnings, j.said.String())
 		from.lend(t, to, dir)
+		from.leave(t)
+		to.enter(t)
 		j = startJob(t, to, dir, "cr", "restart", "--name", dir, file)
 		warnings = ""
 		for _, w := range warningsOf(t, to, filepath.Join(to.dir, dir, path.Base(file))) {

@@ -47,7 +47,7 @@ type member struct {
 	machine *regset.Machine
 
 	mu    sync.Mutex
-	users int                    // tests
+	users map[*testing.T]bool
 	saved map[string]ktap.Result // by test, nil if it has not saved yet
 }
 
@@ -83,20 +83,39 @@ func (f *fleet) try(t *testing.T, g Guest) (*member, error) {
 		if err != nil {
 			return m, err
 		}
-		m.VM, m.machine, m.users = vm, nil, 0
-	} else if m.users == 0 {
+		m.VM, m.machine, m.users = vm, nil, make(map[*testing.T]bool)
+	} else if len(m.users) == 0 {
 		require.NoError(t, m.Continue())
 	}
-	m.users++
+	m.users[t] = true
 	logConsole(t, m.VM)
-	t.Cleanup(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.users--; m.users == 0 && !m.ended() {
-			require.NoError(t, m.Stop())
-		}
-	})
+	t.Cleanup(func() { m.leave(t) })
 	return m, nil
+}
+
+// leave is for a test that has no more for a guest to do, or not for now.
+func (m *member) leave(t *testing.T) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.users[t] {
+		return
+	}
+	delete(m.users, t)
+	if len(m.users) == 0 && !m.ended() {
+		require.NoError(t, m.Stop())
+	}
+}
+
+// enter is for a test that comes back to a guest which it has left.
+func (m *member) enter(t *testing.T) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.users) == 0 {
+		require.NoError(t, m.Continue())
+	}
+	m.users[t] = true
 }
 
 func (f *fleet) find(name string) *member {

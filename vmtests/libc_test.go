@@ -150,6 +150,7 @@ func TestClock(t *testing.T) {
 			images := j.checkpoints(j.line(), 3)
 			j.finish()
 			from.lend(t, to, dir)
+			from.leave(t)
 			for _, image := range images {
 				r := startJob(t, to, dir, "cr", "restart", path.Join(agent.Dir, dir, image))
 				time.Sleep(time.Second)
@@ -202,10 +203,13 @@ func TestHWCAP(t *testing.T) {
 			require.NotContains(t, told, test.feature)
 			images = j.checkpoints(pid, 3)
 			j.finish()
-			from.lend(t, to, dir)
 			for _, image := range images {
 				out, status = verify(image)
 				require.Zero(t, status, out)
+			}
+			from.lend(t, to, dir)
+			from.leave(t)
+			for _, image := range images {
 				r := startJob(t, to, dir, "cr", "restart", path.Join(agent.Dir, dir, image))
 				time.Sleep(time.Second)
 				r.finish()

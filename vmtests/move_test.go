@@ -57,6 +57,7 @@ func TestMove(t *testing.T) {
 			from, to := guests.get(t, m.from), guests.get(t, m.to)
 			saved, dir := from.save(t)
 			from.lend(t, to, dir)
+			from.leave(t)
 			got := to.load(t, dir)
 			images, err := cases.Images(filepath.Join(to.dir, dir))
 			require.NoError(t, err)

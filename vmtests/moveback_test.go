@@ -28,8 +28,11 @@ func TestMoveBack(t *testing.T) {
 			saved := home.selftest(t, pick, "--save="+path.Join(agent.Dir, there))
 			require.NotEmpty(t, saved)
 			home.lend(t, away, there)
+			home.leave(t)
 			passed := away.selftest(t, pick, "--load="+path.Join(agent.Dir, there), "--save="+path.Join(agent.Dir, back))
 			away.lend(t, home, back)
+			away.leave(t)
+			home.enter(t)
 			got := home.selftest(t, pick, "--load="+path.Join(agent.Dir, back))
 			for _, name := range sorted(saved) {
 				t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ func TestSysV(t *testing.T) {
 					j := startJob(t, from, dir, from.see(t, program), path.Join(agent.Dir, dir, "stop"), fmt.Sprint(7001+i))
 					image, _ := j.save()
 					from.lend(t, to, dir)
+					from.leave(t)
 					startJob(t, to, dir, "cr", "restart", image).finish()
 				})
 			}

@@ -94,7 +94,7 @@ static void told(char **argv)
 
 int main(int argc, char **argv)
 {
-	static char *kept[64];
+	static char *kept[16];
 	struct timespec t;
 	unsigned n;
 
@@ -106,7 +106,7 @@ int main(int argc, char **argv)
 	printf("%d\n", getpid());
 	fflush(stdout);
 	for (n = 0; n == 0 || access(argv[1], F_OK); n++) {
-		char **k = &kept[n % 64];
+		char **k = &kept[n % 16];
 		int large = n & 1;
 		size_t size = large ? 1 << 20 : 1000;
 

@@ -1,7 +1,6 @@
 # make cr       the utility: ./cr
 # make demo     checkpoint and restart, on this machine and in guests
-# make test     all tests but the moves between guests; builds kernels the first time (half an hour)
-# make test-all those, too
+# make test     all tests; builds kernels the first time (half an hour)
 # make matrix   the tests in guests, and the tables of their results in docs/moving.md and the README
 # make boot     a shell in a guest, in seconds: ARCH=ppc32, ppc64, ppc64le, e500v2, i386, x86_64 or a guest's name,
 #               KERNEL=file CPU= MACHINE= QEMU= APPEND='...' HOST=directory GDB=1 V=1
@@ -30,10 +29,7 @@ test:
 	@# Other users run it too, so it lies where they may go.
 	dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && chmod 755 "$$dir" && go build -o "$$dir/cr" ./cmd/cr && "$$dir/cr" selftest
 	@# By themselves, as they keep all processors busy.
-	go test -timeout 60m ./vmtests $(if $(MOVES),,-skip '^Test(Move|ThereAndBack|RunLow)')
-
-test-all:
-	$(MAKE) test MOVES=1
+	go test -timeout 60m ./vmtests
 
 matrix: targets
 	scripts/setup test
@@ -74,4 +70,4 @@ clean:
 	$(MAKE) -C selftest/targets clean
 	rm -rf "$${CR_CACHE:-$$HOME/.cache/cr}/initramfs"
 
-.PHONY: cr demo test test-all matrix boot kernels ppc32 targets lint bench fuzz clean
+.PHONY: cr demo test matrix boot kernels ppc32 targets lint bench fuzz clean

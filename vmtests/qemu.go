@@ -64,10 +64,11 @@ const cheap = "mitigations=off nohz=off"
 // it executes, a nanosecond each, and by the host's only while it is idle: its timers,
 // ticks and polls come less often then for what it gets done, which takes a fourth
 // less of the host's processor. Kernels that measure their machine as they boot take
-// far longer to do it: those of x86 and of the G3 and G4.
+// far longer to do it: those of x86 and of the G3 and G4. A user's QEMU may do other
+// than emulate, as KVM, which cannot count.
 func (g Guest) counted() []qemu.Fn {
-	measures := g.QEMU == i386 || g.QEMU == x86_64 || g.Kernel == "ppc32"
-	if measures || strings.Contains(g.Machine, "accel=") {
+	ours := g.QEMU == ppc || g.QEMU == ppc64
+	if !ours || g.Kernel == "ppc32" || strings.Contains(g.Machine, "accel=") {
 		return nil
 	}
 	return []qemu.Fn{qemu.WithQEMUArgs("-icount", "shift=0,sleep=on")}

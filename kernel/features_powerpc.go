@@ -234,10 +234,10 @@ func (p *process) writeByInsn(t *task, state *regset.State) error {
 	code := make([]byte, instruction, 2*instruction)
 	t.abi.Order().PutUint32(code, mtDSCR)
 	code = append(code, t.arch.SyscallInsn(t.abi)...)
-	trampoline := t.insn
-	const behind = 64 // bytes, where the trampoline is free
-	t.insn += behind
-	defer func() { t.insn = trampoline }()
+	trampoline, list := t.insn, t.list
+	const behind = 1024 // bytes, where the trampoline is free
+	t.insn, t.list = t.insn+behind, nil
+	defer func() { t.insn, t.list = trampoline, list }()
 	if err := p.mem.write(t.insn, code); err != nil {
 		return err
 	}

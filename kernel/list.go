@@ -19,7 +19,7 @@ const listSize = 4096
 type callList struct {
 	mem  memory
 	at   uint64 // where the list lies, listSize bytes
-	code uint64 // the code, with the address of the list as argument 6
+	code uint64 // the code; argument 6 is the address of the list
 	end  uint64 // behind the system call instruction of the code
 }
 
@@ -42,7 +42,8 @@ func (t *task) callMask() uint64 {
 // even if the kernel side is killed: a signal that is ignored, by default or by
 // the program, that is not blocked, and that no seccomp filter can make fail.
 func (p *process) markerOf(t *task) marker {
-	if t.status.seccomp != 0 || t.jobStop || !hasLists(t.abi) {
+	// The way back of powerpc restores no register that a list could go by.
+	if t.status.seccomp != 0 || t.jobStop || !hasLists(t.abi) || t.abi.IsPPC() {
 		return marker{}
 	}
 	bit := func(sig unix.Signal) uint64 { return 1 << (uint(sig) - 1) }
@@ -73,7 +74,7 @@ const jobSignals = 1<<(uint(unix.SIGCONT)-1) | 1<<(uint(unix.SIGTSTP)-1) | 1<<(u
 
 // hasLists reports whether there is code for lists of calls.
 func hasLists(abi regset.ABI) bool {
-	return !noLists && (abi.Machine == regset.EMX86_64 || abi.Machine == regset.EM386)
+	return !noLists && (abi.Machine == regset.EMX86_64 || abi.Machine == regset.EM386 || abi.IsPPC())
 }
 
 // noLists, set by tests only, has tasks make one call after the other.
@@ -93,6 +94,12 @@ func (l layout) mostListed() int { return listSize/(entryLongs*l.word) - 2 }
 // flags). It returns where it begins, and where its system call instruction ends.
 func (a *assembler) callCode(abi regset.ABI) (start, end uint64) {
 	start = a.here()
+	if abi.IsPPC() {
+		p := &ppcAssembler{*a}
+		end = p.callCode()
+		a.b = p.b
+		return start, end
+	}
 	if abi == regset.I386 { // %ebp has the address
 		a.code(0x8b, 0x4d, 0x00) // mov (%ebp), %ecx
 		a.code(0xe3, 28)         // jecxz out
@@ -125,6 +132,15 @@ func (a *assembler) callCode(abi regset.ABI) (start, end uint64) {
 	a.code(0x48, 0x8d, 0x5b, 0x40) // lea 64(%rbx), %rbx
 	a.code(0xeb, 0x100-44)         // jmp again
 	return start, end
+}
+
+// trap raises SIGTRAP: int3, or trap.
+func (a *assembler) trap(abi regset.ABI) {
+	if abi.IsPPC() {
+		a.imm32(0x7fe00008)
+		return
+	}
+	a.code(0xcc)
 }
 
 // listed is a call of a list.

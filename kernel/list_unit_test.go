@@ -37,7 +37,7 @@ func TestMarkerOf(t *testing.T) {
 		{what: "one that would die of all others", caught: setOf(usual...)},
 		{what: "filters, which may be against tgkill", seccomp: seccompFilter},
 		{what: "a stopped one", stopped: true},
-		{what: "a machine without the code", abi: regset.PPC64LE},
+		{what: "a machine whose way back has no room", abi: regset.PPC64LE},
 	} {
 		if c.abi == (regset.ABI{}) {
 			c.abi = regset.X86_64

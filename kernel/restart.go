@@ -393,7 +393,7 @@ func (rs *restarter) startLists(r *reborn) error {
 	a := &assembler{layout: layoutOf(t.abi)}
 	a.code(t.arch.SyscallInsn(t.abi)...)
 	start, end := a.callCode(t.abi)
-	a.code(0xcc) // int3, which says that the marker did not come
+	a.trap(t.abi) // says that the marker did not come
 	if err := r.mem.write(r.insn, a.b); err != nil {
 		return err
 	}

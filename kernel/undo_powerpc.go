@@ -87,6 +87,40 @@ func (a *ppcAssembler) load(reg, from, offset uint32) {
 	a.insn(op | reg<<21 | from<<16 | offset)
 }
 
+// store stores a word at an offset from a register.
+func (a *ppcAssembler) store(reg, at, offset uint32) {
+	const stw, std = 36 << 26, 62 << 26
+	op := uint32(stw)
+	if a.word == 8 {
+		op = std
+	}
+	a.insn(op | reg<<21 | at<<16 | offset)
+}
+
+// callCode is that of a list of calls, whose address is in r8. r31 has it
+// meanwhile, so that it is for tasks whose registers are all set afterwards.
+func (a *ppcAssembler) callCode() (end uint64) {
+	const list = 31
+	word := uint32(a.word)
+	a.insn(0x7d1f4378) // mr r31, r8
+	again := a.here()
+	a.load(0, list, 0)
+	a.insn(0x2c000000 | (word/8)<<21) // cmpwi r0, 0, or cmpdi
+	out := a.here()
+	a.insn(0)          // beq out
+	a.insn(0x3000ffff) // addic r0, r0, -1: addi would take r0 for 0
+	for i := uint32(0); i < 6; i++ {
+		a.load(3+i, list, (1+i)*word)
+	}
+	end = a.syscall(-1) + 4
+	a.insn(0x40830008, 0x7c6300d0) // bns .+8; neg r3, r3
+	a.store(3, list, entryResult*word)
+	a.insn(0x3bff0000 | entryLongs*word)               // addi r31, r31, size of an entry
+	a.insn(18<<26 | uint32(again-a.here())&0x03fffffc) // b again
+	a.order.PutUint32(a.b[out:], 0x41820000|uint32(a.here()-out))
+	return end
+}
+
 // toSPR moves a register to a special purpose register (mtspr).
 func (a *ppcAssembler) toSPR(spr, reg uint32) {
 	a.insn(31<<26 | reg<<21 | spr&31<<16 | spr>>5<<11 | 467<<1)

@@ -50,6 +50,10 @@ func TestPPCInstructions(t *testing.T) {
 	}{
 		{func(a *ppcAssembler) { a.li(5, 8) }, []uint32{0x38a00008}},
 		{func(a *ppcAssembler) { a.load(11, 12, 24) }, []uint32{0xe96c0018}},
+		{func(a *ppcAssembler) { a.store(3, 31, 56) }, []uint32{0xf87f0038}},
+		{func(a *ppcAssembler) { a.callCode() }, []uint32{0x7d1f4378, 0xe81f0000, 0x2c200000, 0x41820038, 0x3000ffff,
+			0xe87f0008, 0xe89f0010, 0xe8bf0018, 0xe8df0020, 0xe8ff0028, 0xe91f0030, 0x44000002,
+			0x40830008, 0x7c6300d0, 0xf87f0038, 0x3bff0040, 0x4bffffc4}},
 		{func(a *ppcAssembler) { a.toSPR(uint32(throughCTR), 12) }, []uint32{0x7d8903a6}},
 		{func(a *ppcAssembler) { a.toSPR(uint32(throughTAR), 11) }, []uint32{0x7d6fcba6}},
 		{func(a *ppcAssembler) { a.syscall(91) }, []uint32{0x3800005b, 0x44000002}},

@@ -32,9 +32,7 @@ func (p *process) borrow(t *task) error {
 	if err != nil {
 		return err
 	}
-	if !p.mute {
-		t.marker = p.markerOf(t)
-	}
+	t.marker = p.markerOf(t)
 	at, err := p.undoPlace(t, way)
 	if err != nil {
 		return err
@@ -71,7 +69,7 @@ func (p *process) borrow(t *task) error {
 	if err := p.tryMarker(t); err != nil {
 		return err
 	}
-	if t.marker.sig != 0 && !p.mute {
+	if t.marker.sig != 0 && p.marked {
 		t.list = &callList{p.mem, addr + scratchSize, at + p.loan.code.list, at + p.loan.code.listEnd}
 	}
 	return nil

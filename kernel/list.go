@@ -43,7 +43,7 @@ func (t *task) callMask() uint64 {
 // the program, that is not blocked, and that no seccomp filter can make fail.
 func (p *process) markerOf(t *task) marker {
 	// The way back of powerpc restores no register that a list could go by.
-	if t.status.seccomp != 0 || t.jobStop || !hasLists(t.abi) || t.abi.IsPPC() {
+	if p.mute || t.status.seccomp != 0 || t.jobStop || !hasLists(t.abi) || t.abi.IsPPC() {
 		return marker{}
 	}
 	bit := func(sig unix.Signal) uint64 { return 1 << (uint(sig) - 1) }
@@ -207,6 +207,7 @@ type calls struct {
 	mem  memory
 	at   uint64 // of the data, in the task's memory
 	data []byte
+	asks bool // calls write to the data
 	list []deferred
 }
 
@@ -221,7 +222,10 @@ type deferred struct {
 func (p *process) callsOf(t *task) *calls { return &calls{t: t, mem: p.mem, at: p.scratch} }
 
 // room reserves zeroed memory for a call, and returns its address.
-func (c *calls) room(size int) uint64 { return c.put(make([]byte, size)) }
+func (c *calls) room(size int) uint64 {
+	c.asks = true
+	return c.put(make([]byte, size))
+}
 
 // put lays bytes for a call to read, and returns their address.
 func (c *calls) put(b []byte) uint64 {
@@ -246,7 +250,11 @@ func (c *calls) add(done func(result uint64, err error) error, nr sysno, args ..
 
 // run makes the calls.
 func (c *calls) run() error {
-	if len(c.data) > argsSize {
+	most := uint64(scratchSize)
+	if list := c.t.list; list != nil {
+		most = list.at - c.at
+	}
+	if uint64(len(c.data)) > most {
 		return fmt.Errorf("pid %d: %d bytes are too many for the arguments of calls", c.t.tid, len(c.data))
 	}
 	if len(c.data) > 0 {
@@ -258,7 +266,7 @@ func (c *calls) run() error {
 	if err != nil {
 		return err
 	}
-	if len(c.data) > 0 {
+	if c.asks {
 		if err := c.mem.read(c.at, c.data); err != nil {
 			return err
 		}

@@ -110,17 +110,15 @@ func (s *saver) memPolicy(p *process, t *task, r *image.Task) error {
 
 // readPolicy has a task say its memory policy, or that of an address.
 func (p *process) readPolicy(t *task, addr, flags uint64) (m image.MemPolicy, err error) {
-	const mask = 16 // where it lies, behind the mode
-	if _, err := t.call(sysGetMempolicy, p.scratch, p.scratch+mask, maxNodes, addr, flags); err != nil {
-		return m, err
-	}
-	b := make([]byte, mask+maxNodes/8)
-	if err := p.mem.read(p.scratch, b); err != nil {
+	c := p.callsOf(t)
+	mode, mask := c.room(4), c.room(maxNodes/8)
+	c.add(nil, sysGetMempolicy, mode, mask, maxNodes, addr, flags)
+	if err := c.run(); err != nil {
 		return m, err
 	}
 	l := layoutOf(t.abi)
-	m.Mode = l.order.Uint32(b)
-	nodes := l.swapMask(b[mask:])
+	m.Mode = l.order.Uint32(c.bytes(mode, 4))
+	nodes := l.swapMask(c.bytes(mask, maxNodes/8))
 	for len(nodes) > 0 && nodes[len(nodes)-1] == 0 {
 		nodes = nodes[:len(nodes)-1]
 	}

@@ -35,22 +35,26 @@ func (p *process) allocatedKeys(t *task, areas []area) (uint32, error) {
 	if t.abi.Machine == regset.EM386 || t.abi.Machine == regset.EMX86_64 {
 		most = 16
 	}
+	note := func(k uint64, err error) error {
+		switch {
+		case errors.Is(err, unix.ENOMEM):
+			keys |= 1 << k
+		case !errors.Is(err, unix.EINVAL):
+			return fmt.Errorf("ask for protection key %d: %w", k, err)
+		}
+		return nil
+	}
 	_, err := t.call(sysPkeyMprotect, at, pageSize, unix.PROT_READ, 0)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return 0, nil
 	}
+	if err := note(0, err); err != nil {
+		return 0, err
+	}
 	c := p.callsOf(t)
-	for k := uint64(0); k < most; k++ {
+	for k := uint64(1); k < most; k++ {
 		k := k
-		c.add(func(_ uint64, err error) error {
-			switch {
-			case errors.Is(err, unix.ENOMEM):
-				keys |= 1 << k
-			case !errors.Is(err, unix.EINVAL):
-				return fmt.Errorf("ask for protection key %d: %w", k, err)
-			}
-			return nil
-		}, sysPkeyMprotect, at, pageSize, unix.PROT_READ, k)
+		c.add(func(_ uint64, err error) error { return note(k, err) }, sysPkeyMprotect, at, pageSize, unix.PROT_READ, k)
 	}
 	err = c.run()
 	return keys, err

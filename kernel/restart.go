@@ -386,8 +386,11 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 // calls. Not a caller: its own signals wait for it, whatever they are.
 func (rs *restarter) startLists(r *reborn) error {
 	t := r.leader()
+	if !rs.ownProcess || !hasLists(t.abi) {
+		return nil
+	}
 	sig := rs.freeSignal()
-	if !rs.ownProcess || !hasLists(t.abi) || sig == 0 {
+	if sig == 0 {
 		return nil
 	}
 	a := &assembler{layout: layoutOf(t.abi)}

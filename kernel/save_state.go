@@ -15,15 +15,14 @@ import (
 // ask makes a task make a call that writes size bytes to the address that is
 // its argument number arg, and returns these bytes.
 func (p *process) ask(t *task, size, arg int, nr sysno, args ...uint64) ([]byte, error) {
-	b := make([]byte, size)
-	if err := p.mem.write(p.scratch, b); err != nil {
+	c := p.callsOf(t)
+	at := c.room(size)
+	args[arg] = at
+	c.add(nil, nr, args...)
+	if err := c.run(); err != nil {
 		return nil, err
 	}
-	args[arg] = p.scratch
-	if _, err := t.call(nr, args...); err != nil {
-		return nil, err
-	}
-	return b, p.mem.read(p.scratch, b)
+	return c.bytes(at, size), nil
 }
 
 // fs saves the file system state of a process.
@@ -186,7 +185,8 @@ func (s *saver) tasks(p *process, r *image.Process) error {
 			return err
 		}
 		t.cpu.Used = t.arch.Used(t.cpu)
-		st, err := t.status, error(nil)
+		st := t.status
+		var err error
 		r := &image.Task{
 			TID:     last(st.nspid),
 			PID:     last(st.nstgid),
@@ -265,8 +265,7 @@ func (s *saver) askTask(p *process, t *task, r *image.Task) error {
 	}
 	r.AltStack = l.altStack(c.bytes(stack, l.altStackSize()))
 	// The kernel writes a pointer of its own size, whatever the task's is.
-	kernel := layout{hostOrder, int(unsafe.Sizeof(uintptr(0)))}
-	r.ClearTID = kernel.long(c.bytes(tidAddress, 8), 0)
+	r.ClearTID = ownLayout.long(c.bytes(tidAddress, 8), 0)
 	r.PDeathSig = hostOrder.Uint32(c.bytes(deathSignal, 4))
 	var err error
 	if r.RobustList, r.RobustLen, err = p.robustList(t); err != nil {
@@ -286,18 +285,14 @@ func (p *process) robustList(t *task) (at, size uint64, err error) {
 		}
 		return uint64(head), uint64(length), nil
 	}
-	b := make([]byte, 16)
-	if err := p.mem.write(p.scratch, b); err != nil {
-		return 0, 0, err
-	}
-	if _, err := t.call(sysGetRobustList, 0, p.scratch, p.scratch+8); err != nil {
-		return 0, 0, err
-	}
-	if err := p.mem.read(p.scratch, b); err != nil {
+	c := p.callsOf(t)
+	at, size = c.room(8), c.room(8)
+	c.add(nil, sysGetRobustList, 0, at, size)
+	if err := c.run(); err != nil {
 		return 0, 0, err
 	}
 	l := layoutOf(t.abi)
-	return l.long(b, 0), l.long(b[8:], 0), nil
+	return l.long(c.bytes(at, 8), 0), l.long(c.bytes(size, 8), 0), nil
 }
 
 // timerSlack saves a task's, in nanoseconds. To read it in /proc takes

@@ -80,21 +80,22 @@ func (a *ppcAssembler) address(reg uint32, v uint64) {
 // load loads a word from an offset to a register.
 func (a *ppcAssembler) load(reg, from, offset uint32) {
 	const lwz, ld = 32 << 26, 58 << 26
-	op := uint32(lwz)
-	if a.word == 8 {
-		op = ld
-	}
-	a.insn(op | reg<<21 | from<<16 | offset)
+	a.access(lwz, ld, reg, from, offset)
 }
 
 // store stores a word at an offset from a register.
 func (a *ppcAssembler) store(reg, at, offset uint32) {
 	const stw, std = 36 << 26, 62 << 26
-	op := uint32(stw)
+	a.access(stw, std, reg, at, offset)
+}
+
+// access adds the one of two instructions that is for words of the task's size.
+func (a *ppcAssembler) access(word, doubleword, reg, base, offset uint32) {
+	op := word
 	if a.word == 8 {
-		op = std
+		op = doubleword
 	}
-	a.insn(op | reg<<21 | at<<16 | offset)
+	a.insn(op | reg<<21 | base<<16 | offset)
 }
 
 // callCode is that of a list of calls, whose address is in r8. r31 has it

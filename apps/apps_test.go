@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cr/internal/checkout"
+	"cr/internal/proc"
 )
 
 // cr is the utility that the tests use.
@@ -201,16 +202,7 @@ func killTree(pid int) {
 
 // childrenOf lists the children of a process; none if it has ended.
 func childrenOf(pid int) []int {
-	var list []int
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, file := range tasks {
-		b, _ := os.ReadFile(file)
-		for _, f := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(f); err == nil {
-				list = append(list, n)
-			}
-		}
-	}
+	list, _ := proc.Children(pid)
 	return list
 }
 

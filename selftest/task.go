@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"cr/internal/proc"
 )
 
 // Requests of ptrace(2) that package syscall has not for every machine.
@@ -183,15 +184,8 @@ func family(root int) []int {
 	}
 	list := []int{root}
 	for i := 0; i < len(list); i++ {
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", list[i])) // none if it has gone
-		for _, path := range tasks {
-			children, _ := os.ReadFile(path)
-			for _, child := range strings.Fields(string(children)) {
-				if pid, err := strconv.Atoi(child); err == nil {
-					list = append(list, pid)
-				}
-			}
-		}
+		born, _ := proc.Children(list[i]) // none if it has gone
+		list = append(list, born...)
 	}
 	return list
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"cr/internal/proc"
 )
 
 // counter answers each line with how many there were, and does what the line
@@ -85,7 +87,7 @@ func launch(t *testing.T, change func(*exec.Cmd), argv ...string) *running {
 
 // endTree ends a process and its descendants.
 func endTree(pid int) {
-	children, _ := childPIDs(pid)
+	children, _ := proc.Children(pid)
 	_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
 	for _, c := range children {
 		endTree(c)
@@ -311,7 +313,7 @@ func TestRestartPIDs(t *testing.T) {
 	q := launch(t, nil, cr, "restart", "--pids=new", image)
 	q.say("two")
 	line := q.line()
-	children, err := childPIDs(q.cmd.Process.Pid)
+	children, err := proc.Children(q.cmd.Process.Pid)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint("2 two ", children[0]), line)
 	require.NotEqual(t, pid, children[0])
@@ -399,7 +401,7 @@ while not os.path.exists(sys.argv[1]): time.sleep(0.05)
 print("done", flush=True)
 os._exit(int(open(sys.argv[1]).read()))`
 	r := launch(t, nil, python(t), "-c", script, trigger)
-	require.Eventually(t, func() bool { c, err := childPIDs(r.cmd.Process.Pid); return err == nil && len(c) == 2 }, limit, 10*time.Millisecond)
+	require.Eventually(t, func() bool { c, err := proc.Children(r.cmd.Process.Pid); return err == nil && len(c) == 2 }, limit, 10*time.Millisecond)
 	_, said, w := run(t, cr, "checkpoint", "--kill", "-o", image, strconv.Itoa(r.cmd.Process.Pid))
 	require.Zero(t, w.ExitStatus(), said)
 	r.end()
@@ -442,7 +444,7 @@ os._exit(int(open(sys.argv[1]).read()))`
 		require.Equal(t, "running", rows[0].State)
 		require.Equal(t, image, rows[0].Image)
 		require.Equal(t, 3, rows[0].Tasks)
-		children, err := childPIDs(rows[0].PID)
+		children, err := proc.Children(rows[0].PID)
 		require.NoError(t, err)
 		require.Len(t, children, 2, "all of it runs")
 		expect(0, "job", "ps")
@@ -475,7 +477,7 @@ os._exit(int(open(sys.argv[1]).read()))`
 		// The name may be used again.
 		said, w = detach("job", "--pids="+pids)
 		require.Zero(t, w.ExitStatus(), said)
-		children, err = childPIDs(list()[0].PID)
+		children, err = proc.Children(list()[0].PID)
 		require.NoError(t, err)
 		expect(0, "", "kill", "job")
 		expect(4, "", "wait", "job")
@@ -483,7 +485,7 @@ os._exit(int(open(sys.argv[1]).read()))`
 		said, w = detach("job", "--pids="+pids)
 		require.Zero(t, w.ExitStatus(), said)
 		root := list()[0].PID
-		children, err = childPIDs(root)
+		children, err = proc.Children(root)
 		require.NoError(t, err)
 		require.NotEmpty(t, children)
 		expect(0, "", "kill", "-s", "SIGKILL", "job")

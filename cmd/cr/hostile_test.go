@@ -15,6 +15,7 @@ import (
 
 	"cr/image"
 	"cr/image/imagetest"
+	"cr/internal/proc"
 )
 
 // user is an unprivileged user, and as runs a program as that user.
@@ -293,7 +294,7 @@ func TestRestartHostile(t *testing.T) {
 			require.Equal(t, ran, want, c.what)
 			harmless++
 			row += " | " + ran
-			pids, err := childPIDs(q.cmd.Process.Pid)
+			pids, err := proc.Children(q.cmd.Process.Pid)
 			require.NoError(t, err)
 			require.NotEmpty(t, pids)
 			for _, pid := range pids {

@@ -3,14 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
+
+	"cr/internal/proc"
 )
 
 var killCommand = &command{
@@ -97,7 +97,7 @@ func killDescendants(pid int) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	children, err := childPIDs(pid)
+	children, err := proc.Children(pid)
 	if err != nil {
 		return err
 	}
@@ -110,27 +110,4 @@ func killDescendants(pid int) error {
 		}
 	}
 	return nil
-}
-
-// childPIDs lists the children of a process; none if it has ended.
-func childPIDs(pid int) ([]int, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return nil, err
-	}
-	var list []int
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has gone
-		}
-		for _, f := range strings.Fields(string(b)) {
-			c, err := strconv.Atoi(f)
-			if err != nil {
-				return nil, fmt.Errorf("%s is malformed: %w", file, err)
-			}
-			list = append(list, c)
-		}
-	}
-	return list, nil
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"cr/internal/proc"
 )
 
 // screen is a pseudoterminal, and all that has been written to it.
@@ -207,7 +209,7 @@ func TestRestartShell(t *testing.T) {
 	n, err := strconv.Atoi(pid)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		c, err := childPIDs(n)
+		c, err := proc.Children(n)
 		if err != nil || len(c) != 1 {
 			return false
 		}

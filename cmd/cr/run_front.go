@@ -15,6 +15,8 @@ import (
 // Messages between front and the others: packets with a type in the first byte.
 const (
 	msgSignal = 'k' // front to parent: a signal for the program, in the second byte
+	msgBegun  = 'b' // parent to front: the program is about to begin
+	msgStop   = 't' // parent to front: job control has stopped the program, by the signal in the second byte
 	msgStatus = 's' // parent to front: how the program ended; see status
 	msgLog    = 'l' // kernel side to front: a line for the user
 )
@@ -42,7 +44,8 @@ func parseStatus(b []byte) (status, error) {
 	return status{unix.WaitStatus(w), b[5] != 0}, nil
 }
 
-// front starts the kernel side, passes on signals, and ends as the program does.
+// front starts the kernel side, passes on signals, and stops and ends as the
+// program does.
 func (r *runner) front() (int, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
@@ -72,8 +75,7 @@ func (r *runner) front() (int, error) {
 		select {
 		case s := <-signals:
 			if sig, ok := s.(syscall.Signal); ok && !fromTerminal(sig) {
-				// If the parent is gone, so will be the answer.
-				_ = send(ours, []byte{msgSignal, byte(sig)})
+				passTo(ours, sig)
 			}
 		case b, ok := <-messages:
 			if !ok {
@@ -86,8 +88,19 @@ func (r *runner) front() (int, error) {
 				}
 				return 0, errors.New("the process that started the program has been killed")
 			}
-			if b[0] == msgLog {
+			switch {
+			case b[0] == msgLog:
 				fmt.Fprintf(os.Stderr, "cr run: %s\n", b[1:])
+				continue
+			case b[0] == msgBegun:
+				// From here on the program decides whether the job stops. A shell
+				// that is told of the stop earlier would take the terminal while
+				// the program may still be reading from it.
+				signal.Notify(signals, notIgnored(stops)...)
+				continue
+			case b[0] == msgStop && len(b) == 2:
+				stopAs(unix.Signal(b[1]))
+				passTo(ours, unix.SIGCONT)
 				continue
 			}
 			s, err := parseStatus(b)
@@ -100,6 +113,12 @@ func (r *runner) front() (int, error) {
 			ended = &s // the others will end too, but may have something to say
 		}
 	}
+}
+
+// passTo has the parent send the program a signal.
+func passTo(parent int, sig syscall.Signal) {
+	// If the parent is gone, so will be the answer.
+	_ = send(parent, []byte{msgSignal, byte(sig)})
 }
 
 // startWith starts another role that inherits two descriptors.
@@ -122,6 +141,30 @@ var passedOn = []os.Signal{
 	unix.SIGALRM,
 }
 
+// stops are those that stop front only if they have stopped the program. SIGTTOU
+// is none: a write to the terminal would be tried again for ever.
+var stops = []os.Signal{unix.SIGTSTP, unix.SIGTTIN}
+
+// stopAs stops this process by the signal that has stopped the program, until it
+// is sent SIGCONT.
+func stopAs(sig unix.Signal) {
+	runtime.LockOSThread() // a thread does not get past a signal that it sends itself
+	defer runtime.UnlockOSThread()
+	defer byDefault(sig)()
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig) // it cannot fail
+}
+
+// byDefault has a signal do what it does by default, until what it returns is
+// called. The runtime does not give up a handler that it once had for SIGTSTP.
+func byDefault(sig unix.Signal) (undo func()) {
+	var dfl, old [64]byte // struct sigaction of every machine; SIG_DFL is 0
+	set := func(act, old *[64]byte) {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(act)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+	}
+	set(&dfl, &old)
+	return func() { set(&old, nil) }
+}
+
 // notIgnored leaves out signals that were ignored when this program started:
 // they stay so, in the program that it runs too.
 func notIgnored(list []os.Signal) []os.Signal {
@@ -138,7 +181,9 @@ func notIgnored(list []os.Signal) []os.Signal {
 // program has it already.
 func fromTerminal(s syscall.Signal) bool {
 	switch s {
-	case unix.SIGINT, unix.SIGQUIT:
+	case unix.SIGTTIN:
+		return true
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP:
 		fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 		if err != nil {
 			return false
@@ -161,8 +206,7 @@ func exitAs(w unix.WaitStatus) int {
 	// No core of this program; and the runtime's handlers would say more than
 	// the signal does.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	var byDefault [64]byte // struct sigaction of every machine, SIG_DFL
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&byDefault[0])), 0, 8, 0, 0)
+	byDefault(sig)
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
 	return 128 + int(sig)
 }

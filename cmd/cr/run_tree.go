@@ -116,24 +116,48 @@ func (r *runner) parent(front, socket int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open pid %d: %w", program, err)
 	}
-	go passOn(front, pidfd)
-	w, _, err := reap(program, 0)
+	_ = send(front, []byte{msgBegun})
+	go passOn(front, program, pidfd)
+	w, _, err := reap(program, 0, job(front))
 	if err != nil {
 		return 0, err
 	}
-	_, left, err := reap(0, unix.WNOHANG)
+	_, left, err := reap(0, unix.WNOHANG, nil)
 	if err != nil {
 		return 0, err
 	}
 	_ = send(front, status{w, !left}.message()) // front may have been killed
 	_, _ = unix.Setsid()                        // what is left is no part of the user's job any more
-	_, _, err = reap(0, 0)
+	_, _, err = reap(0, 0, nil)
 	return 0, err
 }
 
+// job has front stop and go on as the program does. Only job control stops it,
+// as the shell that waits for front is not to be told of other stops.
+func job(front int) func(unix.WaitStatus) {
+	stopped := false
+	return func(w unix.WaitStatus) {
+		switch sig := w.StopSignal(); {
+		case w.Continued() && stopped:
+			stopped = false
+			// A pair of sockets names who made it.
+			if c, err := unix.GetsockoptUcred(front, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+				_ = unix.Kill(int(c.Pid), unix.SIGCONT) // it may have been killed
+			}
+		case w.Stopped() && (sig == unix.SIGTSTP || sig == unix.SIGTTIN || sig == unix.SIGTTOU):
+			stopped = true
+			_ = send(front, []byte{msgStop, byte(sig)})
+		}
+	}
+}
+
 // reap reaps children until a certain one has ended, none is left, or, with
-// WNOHANG, those that are left are alive. It returns how the certain one ended.
-func reap(until, options int) (w unix.WaitStatus, left bool, err error) {
+// WNOHANG, those that are left are alive. It returns how the certain one ended,
+// and tells when it stops and goes on if there is whom to tell.
+func reap(until, options int, tell func(unix.WaitStatus)) (w unix.WaitStatus, left bool, err error) {
+	if tell != nil {
+		options |= unix.WUNTRACED | unix.WCONTINUED
+	}
 	for {
 		pid, err := unix.Wait4(-1, &w, options|unix.WALL, nil)
 		switch {
@@ -142,18 +166,30 @@ func reap(until, options int) (w unix.WaitStatus, left bool, err error) {
 			return 0, false, nil
 		case err != nil:
 			return 0, true, fmt.Errorf("wait for children: %w", err)
+		case w.Stopped() || w.Continued():
+			if pid == until {
+				tell(w)
+			}
 		case pid == until:
 			return w, true, nil
 		}
 	}
 }
 
-// passOn sends the program the signals that front has got.
-func passOn(front, program int) {
+// passOn sends the program the signals that front has got; SIGCONT only if it did
+// not get that with the rest of its job.
+func passOn(front, pid, program int) {
 	for {
 		b, err := receive(front)
 		if err != nil || len(b) != 2 || b[0] != msgSignal {
 			return
+		}
+		if unix.Signal(b[1]) == unix.SIGCONT {
+			const pause = 20 * time.Millisecond
+			time.Sleep(pause)
+			if _, state, err := startOf(pid); err != nil || state != 'T' && state != 't' {
+				continue
+			}
 		}
 		_ = unix.PidfdSendSignal(program, unix.Signal(b[1]), nil, 0) // it may have ended
 	}

@@ -169,7 +169,7 @@ sys.exit(6)
 		s.write("\x1a")
 		s.waitFor(`Stopped .*restart`)
 		s.write("bg\n")
-		s.waitFor("continued\r\n")
+		s.waitFor("continued")
 		// It reads from the terminal and is in the background.
 		s.enterUntil(`Stopped .*restart`)
 		s.write("fg\n")
@@ -188,6 +188,63 @@ sys.exit(6)
 	s.waitFor("continued\r\n")
 	s.write("four\n")
 	s.waitFor("got four True True\r\n")
+	s.write("\x04")
+	s.waitFor("% ")
+	s.write("echo status=$?\n")
+	s.waitFor("status=6\r\n")
+}
+
+// TestRunJob has a program that is run as a job of a shell: the shell learns of a
+// stop once the program has stopped, which may take its time for it, or not do so.
+func TestRunJob(t *testing.T) {
+	cr, _ := programs(t)
+	program := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(program, []byte(`
+import os, signal, sys, time
+def stop(*_):
+    print("putting away", flush=True)
+    time.sleep(0.3)
+    print("put away", flush=True)
+    signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(0, signal.SIGTSTP)
+    print("back", flush=True)
+    signal.signal(signal.SIGTSTP, stop)
+signal.signal(signal.SIGTSTP, stop)
+print("begun", os.getpid(), flush=True)
+while line := sys.stdin.readline():
+    print("got", line.strip(), flush=True)
+    if line.strip() == "ignore":
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+sys.exit(6)
+`), 0o600))
+	s := jobShell(t)
+	s.write(cr + " run " + python(t) + " " + program + "\n")
+	pid := s.waitFor(`begun (\d+)\r\n`)[1]
+	for _, goOn := range []string{"fg\n", "kill -CONT " + pid + "; fg\n"} {
+		s.write("\x1a")
+		s.waitFor(`(?s)putting away\r\n.*put away\r\n.*Stopped .*% `)
+		s.write(goOn)
+		s.waitFor("back\r\n")
+		s.write("one\n")
+		s.waitFor("got one\r\n")
+	}
+	s.write("ignore\n")
+	s.waitFor("got ignore\r\n")
+	s.write("\x1a")
+	s.write("two\n")
+	s.waitFor("got two\r\n")
+	s.write("\x04")
+	s.waitFor("% ")
+	s.write("echo status=$?\n")
+	s.waitFor("status=6\r\n")
+	// In the background it is stopped when it reads.
+	s.write(cr + " run " + python(t) + " " + program + " &\n")
+	s.waitFor(`begun (\d+)\r\n`)
+	s.enterUntil(`Stopped .*run`)
+	s.write("fg\n")
+	s.waitFor(`program\r\n`)
+	s.write("three\n")
+	s.waitFor("got three\r\n")
 	s.write("\x04")
 	s.waitFor("% ")
 	s.write("echo status=$?\n")

@@ -127,7 +127,10 @@ func outside(dir string, pid int) picture {
 		return nil
 	})
 	for _, fd := range numbers("/proc/self/fd") {
-		link, _ := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+		link, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+		if err != nil {
+			continue // the garbage collector has closed it meanwhile
+		}
 		p[fmt.Sprint("descriptor ", fd, ofThisProgram)] = link
 	}
 	return p

@@ -93,7 +93,7 @@ func (t *task) callNumber(number int, args ...uint64) (int64, error) {
 		return 0, err
 	}
 	if t.end != 0 {
-		if err := t.toMarker(t.end); err != nil {
+		if err := t.toMarker(t.end, nil); err != nil {
 			return 0, err
 		}
 		return markedResult(t.abi, t.regs), nil

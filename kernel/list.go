@@ -171,7 +171,11 @@ func (t *task) callListed(calls []listed) ([]int64, error) {
 	if err := t.setOutFor(t.list.code, 0, [6]uint64{5: t.list.at}); err != nil {
 		return nil, err
 	}
-	if err := t.toMarker(t.list.end); err != nil {
+	// A call of the list may end with the same signal from elsewhere, at the same
+	// address.
+	last := t.list.at + uint64(len(calls)*entry)
+	err := t.toMarker(t.list.end, func(regs []byte) bool { return l.long(regs, listRegister(t.abi)) == last })
+	if err != nil {
 		return nil, err
 	}
 	if err := t.list.mem.read(t.list.at, b); err != nil {
@@ -184,10 +188,24 @@ func (t *task) callListed(calls []listed) ([]int64, error) {
 	return results, nil
 }
 
+// listRegister is the register in which the code for lists has the address of the
+// entry whose call it makes, as numbered in NT_PRSTATUS.
+func listRegister(abi regset.ABI) int {
+	const rbx, ebp, r31 = 5, 5, 31
+	switch {
+	case abi.IsPPC():
+		return r31
+	case abi == regset.I386:
+		return ebp
+	}
+	return rbx
+}
+
 // toMarker lets a task run until it has sent itself the marker, and is at an
-// address. The same signal from elsewhere comes at another address, and is
-// ignored, as it would be without a tracer.
-func (t *task) toMarker(end uint64) error {
+// address, with registers that are asked about, if it matters. The same signal from
+// elsewhere comes at another address or with other registers, and is ignored, as
+// it would be without a tracer.
+func (t *task) toMarker(end uint64, also func(regs []byte) bool) error {
 	return t.runTo(unix.PTRACE_CONT, func(sig unix.Signal) (there, taken bool, err error) {
 		if sig != t.marker.sig {
 			return false, false, nil
@@ -196,7 +214,7 @@ func (t *task) toMarker(end uint64) error {
 		if err != nil {
 			return false, true, err
 		}
-		return t.arch.PC(t.abi, regs) == end, true, nil
+		return t.arch.PC(t.abi, regs) == end && (also == nil || also(regs)), true, nil
 	})
 }
 

@@ -16,6 +16,7 @@ type loan struct {
 	task *task
 	at   uint64    // where the code lies in the process
 	way  *ppcWay   // of a task of powerpc
+	room uint64    // size of the scratch memory
 	code *undoCode // nil where the task has no way back of its own
 }
 
@@ -40,7 +41,7 @@ func (p *process) borrow(t *task) error {
 	if err := t.holdDispatch(); err != nil {
 		return err
 	}
-	p.loan = loan{task: t, at: at, way: way}
+	p.loan = loan{task: t, at: at, way: way, room: scratchRoom}
 	if at == 0 {
 		if t.insn, err = p.findInsn(); err != nil {
 			return err
@@ -109,7 +110,7 @@ func (p *process) tryMarker(t *task) error {
 
 // layUndo writes the undo code for a task.
 func (p *process) layUndo(t *task) error {
-	p.loan.code = newUndoCode(t.abi, p.loan.way, t.marker, p.loan.at, t.live, t.mask, p.scratch)
+	p.loan.code = newUndoCode(t.abi, p.loan.way, t.marker, p.loan.at, t.live, t.mask, span{p.scratch, p.scratch + p.loan.room})
 	return p.mem.write(p.loan.at, p.loan.code.text)
 }
 
@@ -150,7 +151,7 @@ func (p *process) giveBack() error {
 				t.end = code.markEnd(p.loan.at, code.plainEnd)
 			}
 		}
-		if _, err := t.call(sysMunmap, p.scratch, scratchRoom); err != nil {
+		if _, err := t.call(sysMunmap, p.scratch, p.loan.room); err != nil {
 			return err
 		}
 	}
@@ -225,7 +226,7 @@ func (t *task) toStop() error {
 // what no program reads. A page that is written to becomes the process's own. 0 if
 // there is no place, or no code.
 func (p *process) undoPlace(t *task, way *ppcWay) (uint64, error) {
-	code := newUndoCode(t.abi, way, t.marker, 0, t.live, 0, 0)
+	code := newUndoCode(t.abi, way, t.marker, 0, t.live, 0, span{})
 	if code == nil {
 		return 0, nil
 	}

@@ -223,9 +223,16 @@ func (r *reborn) at(number, fd int, do func(kept int) error) error {
 			r.displaced.flags = unix.O_CLOEXEC
 		}
 	}
+	home := r.leader().home
+	if open {
+		if err := home.will(-1, sysDup3, kept, number, r.displaced.flags); err != nil {
+			return err
+		}
+	}
 	if _, err := r.do(sysDup3, fd, number, unix.O_CLOEXEC); err != nil {
 		return err
 	}
+	back := home.newest()
 	// Whatever comes of it, the caller may have to go on with what was there.
 	done := do(int(kept))
 	if !open {
@@ -233,6 +240,9 @@ func (r *reborn) at(number, fd int, do func(kept int) error) error {
 		return firstError(done, err)
 	}
 	if err := r.putBack(); err != nil {
+		return firstError(done, err)
+	}
+	if err := home.drop(back, back); err != nil {
 		return firstError(done, err)
 	}
 	_, err = r.do(sysClose, kept)

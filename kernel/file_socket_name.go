@@ -15,6 +15,7 @@ import (
 type boundName struct {
 	rec      *image.Socket
 	made     bool   // the socket has made the file
+	entry    int    // of the undo list, which removes it
 	dev, ino uint64 // of that file
 	aside    string // where the file lies that a socket had left there before; "" if there was none
 }
@@ -42,6 +43,10 @@ func (rs *restarter) setAside(b *boundName) error {
 	}
 	name := unixPath(b.rec.Name)
 	aside := path.Join(path.Dir(name), ".cr-"+strconv.FormatUint(id, 16))
+	whole := func(name string) []byte { return append([]byte(fromRoot(b.rec, name)), 0) }
+	if err := rs.root.leader().home.will(-1, sysRenameat2, atFdcwd, whole(aside), atFdcwd, whole(name), unix.RENAME_NOREPLACE); err != nil {
+		return err
+	}
 	if err := rs.rename(name, aside, 0); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -78,6 +83,9 @@ func (rs *restarter) unlinkSocket(rec *image.Socket) error {
 	for i, b := range rs.bound {
 		if b.rec == rec && b.made {
 			b.made = false
+			if err := rs.root.leader().home.drop(b.entry, b.entry); err != nil {
+				return err
+			}
 			if b.aside == "" {
 				rs.bound = append(rs.bound[:i], rs.bound[i+1:]...)
 			}
@@ -107,6 +115,9 @@ func (rs *restarter) undoSockets() error {
 					return err
 				}
 				b.made = false
+				if err := rs.root.leader().home.drop(b.entry, b.entry); err != nil {
+					return err
+				}
 			}
 			return rs.bringBack(b)
 		})

@@ -417,11 +417,22 @@ func (rs *restarter) bindUnix(fd int, rec *image.Socket) error {
 	r := rs.root
 	name := unixPath(rec.Name)
 	return rs.inDir(rec, func() error {
+		b := &boundName{rec: rec}
+		home := r.leader().home
 		bind := func() error {
+			if name != "" {
+				// The file goes only if the call made it: its flags are the call's result.
+				const flags = 2
+				if err := home.will(flags, sysUnlinkat, atFdcwd, append([]byte(fromRoot(rec, name)), 0), 0); err != nil {
+					return err
+				}
+			}
 			_, err := r.do(sysBind, fd, rec.Name, len(rec.Name))
+			if err == nil {
+				b.entry = home.newest()
+			}
 			return err
 		}
-		b := &boundName{rec: rec}
 		err := bind()
 		inUse := &RefusedError{PID: r.pid, Kind: "socket", Object: unixName(rec.Name), Reason: "its name is in use",
 			Hint: "perhaps the program that was checkpointed still runs", Errno: unix.EADDRINUSE}

@@ -55,6 +55,22 @@ func (t *task) call(nr sysno, args ...uint64) (uint64, error) {
 	if err := t.failed(nr); err != nil {
 		return 0, err
 	}
+	u := t.home
+	switch {
+	case u == nil || u.gone && !u.records:
+		return t.make(nr, args)
+	case u.records:
+		return 0, u.note(nr, args)
+	}
+	if nr == sysClone3 {
+		t.insn = u.birth
+		defer func() { t.insn = u.insn }()
+	}
+	return u.around(nr, args, func() (uint64, error) { return t.make(nr, args) })
+}
+
+// make does what call does.
+func (t *task) make(nr sysno, args []uint64) (uint64, error) {
 	number := nr.number(t.abi)
 	if number < 0 {
 		return 0, &CallError{t.tid, nr.String(), unix.ENOSYS}

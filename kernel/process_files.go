@@ -38,11 +38,6 @@ func (s *saver) processFiles(p *process, r *image.Process) error {
 // (core(5)).
 const usualCoreFilter = 0x33
 
-// writeProc makes a process write to a file that it has in /proc.
-func (r *reborn) writeProc(name, text string) error {
-	return r.writeFile("/proc/self/"+name, text)
-}
-
 // writeFile makes a process write to a file that is there.
 func (r *reborn) writeFile(path, text string) error {
 	fd, err := r.openPath(path, unix.O_WRONLY|unix.O_CLOEXEC)
@@ -130,17 +125,30 @@ func (rs *restarter) tryOOMScore(r *reborn) error {
 	if int(lowest) == now || rs.options.Force {
 		return nil
 	}
-	lowered := false
-	err = rs.forNow(func() error {
-		err := r.writeProc("oom_score_adj", strconv.Itoa(int(lowest)))
-		lowered = !refusedByKernel(err)
-		return err
-	}, nil, func() error {
-		if !lowered {
-			return nil
+	lowered := true
+	fd, err := r.openPath("/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC)
+	if err == nil {
+		set := func(to int) error {
+			text := strconv.Itoa(to)
+			_, err := r.do(sysWrite, fd, []byte(text), len(text))
+			return err
 		}
-		return r.writeProc("oom_score_adj", strconv.Itoa(now))
-	})
+		err = rs.forNow(func() error {
+			err := set(int(lowest))
+			lowered = !refusedByKernel(err)
+			return err
+		}, nil, func() error {
+			if !lowered {
+				return nil
+			}
+			return set(now)
+		})
+		if _, e := r.do(sysClose, fd); err == nil {
+			err = e
+		}
+	} else {
+		lowered = !refusedByKernel(err)
+	}
 	if refusedByKernel(err) && !lowered {
 		return &RefusedError{PID: int(r.rec.PID), Kind: "process",
 			Reason: fmt.Sprintf("its oom_score_adj was %d, here it is %d, and to lower it takes a privilege", lowest, now),

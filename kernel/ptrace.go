@@ -48,8 +48,9 @@ type task struct {
 	insn  uint64 // address of a system call instruction in the task
 	end   uint64 // where it is when it has sent itself the marker behind that; 0 if it does not
 	list  *callList
-	child int    // tid of the last task that it has made
-	regs  []byte // NT_PRSTATUS as last read
+	home  *undoList // of the main thread of a caller of restart()
+	child int       // tid of the last task that it has made
+	regs  []byte    // NT_PRSTATUS as last read
 
 	// What note has noted: NT_PRSTATUS at the stop, the same taken back to the
 	// instruction of an interrupted call, whether there was one, what the task

@@ -46,6 +46,7 @@ type reborn struct {
 	vmas      []stagedVMA
 	vdso      vdsoPlan
 	insn      uint64         // in the trampoline
+	room      uint64         // size of the scratch memory with the trampoline, and with the undo list of a caller
 	exe       int            // descriptor of the program file in the task; -1
 	cwd       int            // descriptor of the working directory
 	root      int            // descriptor of the root directory; 0 if it stays
@@ -81,6 +82,7 @@ type restarter struct {
 	doomed     []int32           // that goes with its last mapping
 	sysv       []madeSysV        // message queues and semaphores that were made
 	mqueues    map[string]bool   // POSIX message queues that were made, by name
+	mayUndo    bool              // the caller can undo by itself what is staged in it
 	ownProcess bool              // the root process is of our making, not a caller
 	hasInit    bool              // all are in a pid namespace of our making
 	keys       uint32            // protection keys that the caller has allocated; 0 if the machine has none
@@ -163,17 +165,8 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	if caller == nil || o.call != nil && !caller.inCall(o.call) {
 		return true, firstError(rs.tree.thaw(), fmt.Errorf("pid %d waits no longer: %w", tid, unix.EINTR))
 	}
-	// If this program is killed, nothing half made runs on.
-	if err := rs.tree.setOptions(optExitKill); err != nil {
-		rs.tree.thaw()
-		return false, err
-	}
 	for _, t := range p.tasks {
-		if err := t.hold(); err != nil {
-			for _, t := range p.tasks {
-				_ = t.release() // it may be what has failed
-			}
-			rs.tree.setOptions(0)
+		if err := t.note(); err != nil {
 			rs.tree.thaw()
 			return false, err
 		}
@@ -182,7 +175,14 @@ func RestartInto(tid int, r io.Reader, o RestartOptions) (answered bool, err err
 	if err != nil && !errors.Is(err, errKilled) {
 		caller.live = append([]byte(nil), caller.entry...)
 		caller.arch.SetResult(caller.abi, caller.live, -int64(Errno(err)))
+		caller.rewound = false
+		if e := p.giveBack(); e != nil {
+			err = fmt.Errorf("%w: %v", errKilled, firstError(fmt.Errorf("%v\n%v", err, e), rs.tree.kill()))
+		}
 		for _, t := range p.tasks {
+			if t.home != nil {
+				continue
+			}
 			if e := t.release(); e != nil {
 				err = fmt.Errorf("%w\n%v", err, e)
 			}
@@ -211,7 +211,12 @@ func (rs *restarter) restartCaller(p *process, stream *spool) error {
 	}
 	if kind == own && !alwaysStub {
 		stream.stop()
+		rs.mayUndo = true
 		return rs.restart(p)
+	}
+	// From an execve there is no way back.
+	if err := rs.bind(p.tasks); err != nil {
+		return err
 	}
 	second, err := rs.changeKind(p, kind, stream)
 	if err != nil {
@@ -222,6 +227,23 @@ func (rs *restarter) restartCaller(p *process, stream *spool) error {
 		err = fmt.Errorf("%w: %v", errKilled, firstError(err, second.tree.kill()))
 	}
 	return err
+}
+
+// bind has tasks of a caller die if this program is killed, as nothing half made
+// may run on, and prepares them for calls.
+func (rs *restarter) bind(tasks []*task) error {
+	if err := rs.tree.setOptions(optExitKill); err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if err := t.holdDispatch(); err != nil {
+			return err
+		}
+		if err := t.setSigmask(t.callMask()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // alwaysStub, set by tests only, has the process execute a stub even if it is of
@@ -242,6 +264,9 @@ func (rs *restarter) restart(p *process) error {
 		return rs.undo(err)
 	}
 	if err := rs.fill(); err != nil {
+		return rs.undo(err)
+	}
+	if err := rs.noWayBack(); err != nil {
 		return rs.undo(err)
 	}
 	if err := rs.setWatchdog(); err != nil {
@@ -374,6 +399,15 @@ func (rs *restarter) adopt(p *process, rec *image.Process) error {
 				continue // it has to execute a stub first
 			}
 			r.space.busy = r.space.busy.add(span{v.Start, v.End})
+		}
+	}
+	r.room = 2 * scratchSize
+	if rs.mayUndo {
+		if home, err := rs.enterHome(r); home || err != nil {
+			return err
+		}
+		if err := rs.bind(append([]*task{r.leader()}, r.others...)); err != nil {
+			return err
 		}
 	}
 	if err := r.enterFor(); err != nil {

@@ -84,7 +84,7 @@ func (rs *restarter) stageCommon() error {
 	}
 	rs.common = make(map[uint32]*commonPages)
 	areas := rs.commonAreas()
-	taken := spans{}.add(span{rs.root.scratch, rs.root.scratch + 2*scratchSize})
+	taken := spans{}.add(span{rs.root.scratch, rs.root.scratch + rs.root.room})
 	for _, a := range rs.root.old {
 		taken = taken.add(span{a.start, a.end})
 	}

@@ -347,8 +347,7 @@ func (rs *restarter) stageExternal(f *image.File) error {
 	if !ok {
 		number = -1 // it is on its way in a message
 	}
-	i := sort.SearchInts(rs.root.fds, number)
-	if i < len(rs.root.fds) && rs.root.fds[i] == number {
+	if contains(rs.root.fds, number) {
 		rs.files[f.ID] = number
 		return nil
 	}
@@ -408,6 +407,13 @@ func (rs *restarter) raiseLimit(r *reborn) error {
 	l := r.limits[unix.RLIMIT_NOFILE]
 	if l.Cur == l.Max {
 		return nil
+	}
+	was := make([]byte, 16)
+	order := r.leader().abi.Order()
+	order.PutUint64(was, l.Cur)
+	order.PutUint64(was[8:], l.Max)
+	if err := r.leader().home.add(sysPrlimit64, 0, unix.RLIMIT_NOFILE, was, 0); err != nil {
+		return err
 	}
 	return r.setLimit(unix.RLIMIT_NOFILE, image.Limit{Cur: l.Max, Max: l.Max})
 }

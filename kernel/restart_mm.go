@@ -41,7 +41,7 @@ func (rs *restarter) stageMemory(r *reborn) error {
 	for _, a := range r.old {
 		taken = taken.add(span{a.start, a.end})
 	}
-	taken = taken.add(span{r.scratch, r.scratch + 2*scratchSize})
+	taken = taken.add(span{r.scratch, r.scratch + r.room})
 	if err := r.planVDSO(); err != nil {
 		return err
 	}
@@ -395,7 +395,7 @@ func (r *reborn) stageVDSO() error {
 func (r *reborn) stagePlain(v image.VMA, contents []byte) (err error) {
 	s := stagedVMA{VMA: v, at: v.Start}
 	s.Kind, s.Flags, s.Offset = image.Anon, 0, 0
-	taken := spans{span{r.scratch, r.scratch + 2*scratchSize}}
+	taken := spans{span{r.scratch, r.scratch + r.room}}
 	for _, a := range r.old {
 		taken = taken.add(span{a.start, a.end})
 	}
@@ -429,7 +429,7 @@ func (rs *restarter) commitMemory(r *reborn) error {
 		_, err := t.call(sysMremap, from, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, to)
 		return err
 	}
-	keep := spans{}.add(span{r.scratch, r.scratch + 2*scratchSize})
+	keep := spans{}.add(span{r.scratch, r.scratch + r.room})
 	for _, v := range r.vmas {
 		keep = keep.add(span{v.at, v.at + v.End - v.Start})
 	}

@@ -103,13 +103,14 @@ func (rs *restarter) makeUnlinked(dir string) (int, error) {
 		return 0, err
 	}
 	name := path.Join(dir, ".cr-"+strconv.FormatUint(id, 16))
-	fd := 0
-	err = rs.forNow(func() error {
+	fd, made := 0, true
+	err = rs.forNow(func() (err error) {
 		fd, err = rs.root.openPathMode(name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		made = err == nil
 		return err
 	}, nil, func() error {
-		if fd == 0 {
-			return nil // it was not made
+		if !made {
+			return nil
 		}
 		_, err := rs.root.do(sysUnlinkat, atFdcwd, append([]byte(name), 0), 0)
 		return err

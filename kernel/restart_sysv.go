@@ -215,7 +215,7 @@ func (rs *restarter) sendToQueue(number int32, message []byte, size int) error {
 	if err != nil {
 		return err
 	}
-	mapped := false
+	mapped := true
 	return rs.forNow(func() error {
 		flags := uint32(unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | mapFixedNoReplace)
 		_, err := r.leader().mmap(at, uint64(len(message)), unix.PROT_READ|unix.PROT_WRITE, flags, -1, 0)

@@ -13,6 +13,9 @@ import (
 // commit makes the staged processes into those of the image. It cannot fail
 // for lack of anything; if it fails all the same, the processes must be killed.
 func (rs *restarter) commit() error {
+	if err := rs.forgetHome(); err != nil {
+		return err
+	}
 	if err := rs.commitNames(); err != nil {
 		return err
 	}
@@ -391,7 +394,7 @@ func (rs *restarter) commitCPU(r *reborn) error {
 		return err
 	}
 	if rs.lastOfMemory(r) {
-		if _, err := r.leader().call(sysMunmap, r.scratch, 2*scratchSize); err != nil {
+		if _, err := r.leader().call(sysMunmap, r.scratch, r.room); err != nil {
 			return err
 		}
 	}

@@ -127,7 +127,7 @@ func (rs *restarter) makeChild(maker *reborn, by *task, flags uint64, rec *image
 	}
 	r := &reborn{process: p, rec: rec, mm: rs.img.MM(rec.MM), space: rs.root.space, old: rs.root.old, insn: maker.insn,
 		exe: -1, cwd: -1, limits: rs.root.limits, madeBy: maker, borrowed: flags&unix.CLONE_VM != 0}
-	p.scratch = maker.scratch
+	p.scratch, r.room = maker.scratch, maker.room
 	if list := rs.root.leader().list; list != nil {
 		t.list = &callList{p.mem, list.at, list.code, list.end}
 	}

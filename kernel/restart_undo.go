@@ -8,17 +8,23 @@ import (
 )
 
 // forNow does something while something of the root process is changed: back
-// puts it back, at once or, if that fails too, when the restart is undone. do may
-// be nil.
+// puts it back, at once or, if that fails too, when the restart is undone; or the
+// process does by itself, by the calls that back makes before anything is changed.
+// do may be nil.
 func (rs *restarter) forNow(change, do, back func() error) error {
 	rs.backs = append(rs.backs, back)
-	err := change()
+	home := rs.root.leader().home
+	first, last, err := home.record(back)
+	if err == nil {
+		err = change()
+	}
 	if err == nil && do != nil {
 		err = do()
 	}
 	e := back()
 	if e == nil {
 		rs.backs = rs.backs[:len(rs.backs)-1]
+		e = home.drop(first, last)
 	}
 	return firstError(err, e)
 }
@@ -96,8 +102,11 @@ func (rs *restarter) undoMemory(r *reborn) error {
 	if err := rs.removeSysV(); err != nil {
 		return err
 	}
+	if t.home != nil {
+		return t.home.clear() // giveBack unmaps it
+	}
 	r.endLists()
-	_, err := t.call(sysMunmap, r.scratch, 2*scratchSize)
+	_, err := t.call(sysMunmap, r.scratch, r.room)
 	return err
 }
 

@@ -193,7 +193,7 @@ func (rs *restarter) trySched(r *reborn) error {
 		}
 		// Children of the process must not lose it.
 		s.Flags &^= schedResetOnFork
-		set := false
+		set := true
 		err := rs.forNow(func() error {
 			err := r.setSched(t, &s)
 			set = err == nil

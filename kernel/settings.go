@@ -234,19 +234,23 @@ type dispatchConfig struct{ mode, selector, offset, size uint64 }
 // holdDispatch notes how the system calls of a task become signals, and ends
 // it: the task is to make calls.
 func (t *task) holdDispatch() error {
-	var c dispatchConfig
-	err := ptrace(ptraceGetDispatch, t.tid, unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)))
-	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) {
-		return nil // a kernel that does not tell
-	}
-	if err != nil {
-		return fmt.Errorf("pid %d: read its system call dispatch: %w", t.tid, err)
-	}
-	if c.mode == 0 {
-		return nil
+	c, err := t.readDispatch()
+	if c.mode == 0 || err != nil {
+		return err
 	}
 	t.dispatch = image.Dispatch{Mode: c.mode, Selector: c.selector, Offset: c.offset, Len: c.size}
 	return t.setDispatch(image.Dispatch{})
+}
+
+func (t *task) readDispatch() (c dispatchConfig, err error) {
+	err = ptrace(ptraceGetDispatch, t.tid, unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)))
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) {
+		return c, nil // a kernel that does not tell
+	}
+	if err != nil {
+		return c, fmt.Errorf("pid %d: read its system call dispatch: %w", t.tid, err)
+	}
+	return c, nil
 }
 
 func (t *task) setDispatch(d image.Dispatch) error {

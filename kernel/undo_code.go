@@ -21,7 +21,8 @@ type undoCode struct {
 	// there are none.
 	plainEnd, mappingEnd, list, listEnd uint64
 
-	undo uint64 // where the mask and the registers are put back
+	unmap uint64 // where the scratch memory is unmapped
+	undo  uint64 // where the mask and the registers are put back
 }
 
 // markEnd is the address of an end in code at an address; 0 if the code has none.
@@ -36,9 +37,9 @@ func (u *undoCode) markEnd(at, end uint64) uint64 {
 const undoMagic = "cr-undo\x00"
 
 // newUndoCode makes the code for an address: it leads to regs, NT_PRSTATUS of a
-// task in no system call, and a signal mask; scratch is unmapped. way is for
+// task in no system call, and a signal mask; scratch is unmapped, or what a mapping call has mapped of its size. way is for
 // tasks of powerpc, m for those that have a marker. nil where there is none.
-func newUndoCode(abi regset.ABI, way *ppcWay, m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+func newUndoCode(abi regset.ABI, way *ppcWay, m marker, at uint64, regs []byte, mask uint64, scratch span) *undoCode {
 	switch {
 	case abi == regset.X86_64:
 		return undoX86_64(m, at, regs, mask, scratch)
@@ -98,7 +99,7 @@ func (a *assembler) data(mask, pc uint64) {
 
 // undoX86_64 changes no flags: the instructions are moves and jumps. Registers
 // are numbered as in struct user_regs_struct.
-func undoX86_64(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+func undoX86_64(m marker, at uint64, regs []byte, mask uint64, scratch span) *undoCode {
 	const rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip = 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16
 	nr := func(s sysno) uint64 { return uint64(s.number(regset.X86_64)) }
 	u := new(undoCode)
@@ -142,11 +143,12 @@ func undoX86_64(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCod
 	u.mapped = syscall()
 	a.land(toUnmap)
 	a.land(toUnmapToo)
+	u.unmap = a.here()
 	a.code(0x48, 0xbf) // mov $scratch, %rdi
-	a.imm64(scratch)
+	a.imm64(scratch.start)
 	a.land(toSize)
 	a.code(0xbe) // mov $size, %esi
-	a.imm32(scratchRoom)
+	a.imm32(scratch.end - scratch.start)
 	a.code(0xb8) // mov $munmap, %eax
 	a.imm32(nr(sysMunmap))
 	syscall()
@@ -185,7 +187,7 @@ const sigSetmask = 2
 
 // undoI386 is the same for 32-bit tasks, registers numbered as in struct
 // user_regs_struct32.
-func undoI386(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+func undoI386(m marker, at uint64, regs []byte, mask uint64, scratch span) *undoCode {
 	const ebx, ecx, edx, esi, edi, ebp, eax, eip = 0, 1, 2, 3, 4, 5, 6, 12
 	nr := func(s sysno) uint64 { return uint64(s.number(regset.I386)) }
 	u := new(undoCode)
@@ -230,9 +232,10 @@ func undoI386(m marker, at uint64, regs []byte, mask, scratch uint64) *undoCode 
 	u.mapped = syscall()
 	a.land(toUnmap)
 	a.land(toUnmapToo)
-	load(toEBX, scratch)
+	u.unmap = a.here()
+	load(toEBX, scratch.start)
 	a.land(toSize)
-	load(toECX, scratchRoom)
+	load(toECX, scratch.end-scratch.start)
 	load(toEAX, nr(sysMunmap))
 	syscall()
 	a.land(toUndo)

@@ -147,7 +147,7 @@ func (a *ppcAssembler) syscall(number int) uint64 {
 }
 
 // undoPPC is the code of powerpc.
-func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch uint64) *undoCode {
+func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask uint64, scratch span) *undoCode {
 	const none = -1
 	nr := func(s sysno) int { return s.number(abi) }
 	u := new(undoCode)
@@ -183,9 +183,10 @@ func undoPPC(abi regset.ABI, way *ppcWay, at uint64, regs []byte, mask, scratch 
 	toSize := a.jump()
 	u.mapped = a.syscall(none)
 	a.land(toUnmap)
-	a.address(3, scratch)
+	u.unmap = a.here()
+	a.address(3, scratch.start)
 	a.land(toSize)
-	a.address(4, scratchRoom)
+	a.address(4, scratch.end-scratch.start)
 	a.syscall(nr(sysMunmap))
 	a.land(toUndo)
 	u.undo = a.here()

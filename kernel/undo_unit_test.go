@@ -28,11 +28,11 @@ func TestUndoCodeFits(t *testing.T) {
 		{regset.PPC64, &ppcWay{frame: all.context64()}, 4096},
 		{regset.PPC64LE, &ppcWay{jump: throughCTR}, 960},
 	} {
-		u := newUndoCode(c.abi, c.way, marker{sig: 1}, 0x100000, make([]byte, 512), 0, 0)
+		u := newUndoCode(c.abi, c.way, marker{sig: 1}, 0x100000, make([]byte, 512), 0, span{})
 		require.LessOrEqual(t, len(u.text), c.room, "%s", c.abi)
 		require.Equal(t, undoMagic, string(u.text[:len(undoMagic)]))
 	}
-	require.Nil(t, newUndoCode(regset.PPC64, nil, marker{}, 0, make([]byte, 512), 0, 0))
+	require.Nil(t, newUndoCode(regset.PPC64, nil, marker{}, 0, make([]byte, 512), 0, span{}))
 }
 
 func words(a *ppcAssembler) (list []uint32) {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
+	imagefile "cr/image"
+	"cr/internal/proc"
 	"cr/regset"
 )
 
@@ -158,6 +161,7 @@ func callCase(abi regset.ABI) Case {
 	return Case{Name: "call", Tests: []Test{
 		{"checkpoint", func(t *T) { testCheckpointCall(t, abi) }},
 		{"restart", func(t *T) { testRestartCall(t, abi) }},
+		{"restart-killed", func(t *T) { testKilledRestart(t, abi) }},
 		{"owners", func(t *T) { testOwners(t, abi) }},
 	}}
 }
@@ -193,6 +197,123 @@ func testRestartCall(t *T, abi regset.ABI) {
 	p := c.start([]request{{name: "restart", nr: syscallsOf(abi).restart, args: [6]int64{0, 3, 0}}})
 	p.succeed()
 	gpr.check("restarted", p.out.Bytes(), afterCall, 0)
+}
+
+// testKilledRestart kills the kernel side when a program is about to become
+// another one, whose image comes through a pipe and lacks its last byte: the call
+// returns ENOSYS, and the program is as it was.
+func testKilledRestart(t *T, abi regset.ABI) {
+	if t.run.Native {
+		t.Skipf("the kernel makes the restart itself")
+	}
+	image := t.threadedImage()
+	m, _, err := imagefile.Read(bytes.NewReader(image))
+	t.must(err)
+	threads := len(m.Tasks)
+	if m.Header.ABI != abi || abi == regset.PPC64 {
+		// Of another kind than the program, which would execute something first;
+		// there signal handlers are function descriptors in one of the two only.
+		threads = 1
+		image, err = os.ReadFile(t.registers(class(abi, "gpr"), abi).checkpointSelf())
+		t.must(err)
+	}
+	imageEnd, rest, err := os.Pipe()
+	t.must(err)
+	in, out, err := os.Pipe()
+	t.must(err)
+	t.files = append(t.files, imageEnd, rest, in, out)
+	c := t.caller(abi)
+	p := t.launch(c.prog.class, t.underCalls([]string{c.prog.path}), func(p *process) {
+		p.cmd.Stdin, p.cmd.ExtraFiles = in, []*os.File{imageEnd}
+	})
+	pid := 0
+	t.until("the program runs", func() (bool, error) {
+		for _, pid = range family(p.pid()) {
+			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == c.prog.path {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	t.must(awaitState(pid, 'S', t.limit))
+	before, err := pictureOf(pid)
+	t.must(err)
+	restart := request{name: "restart", nr: syscallsOf(abi).restart, args: [6]int64{0, 3, 0}}
+	_, err = out.Write(restart.bytes(abi))
+	t.must(err)
+	_, err = rest.Write(image[:len(image)-1])
+	t.must(err)
+	t.until("the restart has begun", func() (bool, error) {
+		now, err := pictureOf(pid)
+		return now != before && threadsOf(pid) >= threads, err
+	})
+	time.Sleep(100 * time.Millisecond) // most often the rest is made by then
+	kernelSide, err := proc.Children(p.pid())
+	t.must(err)
+	if len(kernelSide) != 1 {
+		t.Fatalf("%s has the children %d, not the kernel side alone", p.name, kernelSide)
+	}
+	t.must(syscall.Kill(kernelSide[0], syscall.SIGKILL))
+	now := ""
+	t.until("the program is as it was", func() (bool, error) {
+		var err error
+		now, err = pictureOf(pid)
+		return now == before, err
+	})
+	request := request{name: "getpriority", nr: syscallsOf(abi).getpriority}
+	_, err = out.Write(request.bytes(abi))
+	t.must(err)
+	t.must(out.Close())
+	p.succeed()
+	dumps := c.dumps(p, 2)
+	if got := dumps[0].result; got != -int64(syscall.ENOSYS) {
+		t.Errorf("restart: want ENOSYS, got %s", resultName(got))
+	}
+	for i, name := range []string{"restart", "getpriority"} {
+		for _, line := range compare(abi, c.regs, dumps[i].body, afterCall) {
+			t.Errorf("after %s: %s", name, line)
+		}
+	}
+}
+
+// threadedImage is an image of a program with threads, of the ABI of cr: of cr
+// itself, which waits for its input.
+func (t *T) threadedImage() []byte {
+	in, out, err := os.Pipe()
+	t.must(err)
+	t.files = append(t.files, in, out)
+	p := t.launch("cr info", t.cr("info"), func(p *process) { p.cmd.Stdin = in })
+	t.until("it has threads", func() (bool, error) { return threadsOf(p.pid()) > 2, nil })
+	t.must(awaitState(p.pid(), 'S', t.limit))
+	path := t.file("threads")
+	t.start("cr checkpoint", t.cr("checkpoint", "--kill", fmt.Sprint(p.pid()), "-o", path)).succeed()
+	b, err := os.ReadFile(path)
+	t.must(err)
+	return b
+}
+
+// threadsOf is the number of threads of a process.
+func threadsOf(pid int) int {
+	list, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // none if it has gone
+	return len(list)
+}
+
+// until waits until something holds.
+func (t *T) until(what string, holds func() (bool, error)) {
+	var pause poll
+	for {
+		ok, err := holds()
+		if err != nil {
+			t.Fatalf("until %s: %v", what, err)
+		}
+		if ok {
+			return
+		}
+		if time.Now().After(t.limit.Add(-time.Second)) {
+			t.Fatalf("until %s: it does not come to that", what)
+		}
+		pause.wait()
+	}
 }
 
 // testOwners makes the system calls that have the numbers on kernels without

@@ -97,14 +97,16 @@ func (u *undoList) waits(exitSignal unix.Signal) (uint64, error) {
 // of its own, which may still be in the code that is about to be unmapped. It
 // returns the address that clone3(2) writes the thread's tid to, and its end 0.
 func (u *undoList) waitsForThread(unix.Signal) (uint64, error) {
-	set, pause := make([]byte, sigsetSize), make([]byte, 16) // a timespec
-	u.putLong(pause, 1, 1e6)
-	if err := u.will(-1, sysRtSigtimedwait, set, 0, pause, sigsetSize); err != nil || u.gone {
-		return 0, err
+	if u.pause == nil {
+		set, pause := make([]byte, sigsetSize), make([]byte, 16) // a timespec
+		u.putLong(pause, 1, 1e6)
+		if err := u.will(-1, sysRtSigtimedwait, set, 0, pause, sigsetSize); err != nil || u.gone {
+			return 0, err
+		}
+		u.pause, u.next = u.next, nil
+		u.pause.until0 = true
 	}
-	e := *u.next
-	u.next, e.until0 = nil, true
-	if _, err := u.push(e); err != nil || u.gone {
+	if _, err := u.push(*u.pause); err != nil || u.gone {
 		return 0, err
 	}
 	return u.argument(u.n, lastArgument), nil

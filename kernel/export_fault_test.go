@@ -69,15 +69,16 @@ func ReadTask(tid int) (*TaskState, error) {
 
 // KilledInto restarts an image in a process by a kernel side that kills itself
 // before a step; false says that it came to its end before.
-func KilledInto(t *testing.T, at, pid int, image string) bool {
+// what is "into", or "into-stub" for a process that executes a stub first.
+func KilledInto(t *testing.T, what string, at, pid int, image string) bool {
 	t.Helper()
-	return killedAt(t, "into", at, pid, image)
+	return killedAt(t, what, at, pid, image)
 }
 
 // StepsInto counts the steps of that.
-func StepsInto(t *testing.T, pid int, image string) int {
+func StepsInto(t *testing.T, what string, pid int, image string) int {
 	t.Helper()
-	return stepsOf(t, "into", pid, image)
+	return stepsOf(t, what, pid, image)
 }
 
 // EveryStep is everyStepFor.

@@ -428,7 +428,7 @@ func (rs *restarter) bindUnix(fd int, rec *image.Socket) error {
 				}
 			}
 			_, err := r.do(sysBind, fd, rec.Name, len(rec.Name))
-			if err == nil {
+			if err == nil && name != "" {
 				b.entry = home.newest()
 			}
 			return err

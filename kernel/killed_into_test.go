@@ -33,33 +33,34 @@ func TestIntoKilledAtStep(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
 		stale        bool
-		most         time.Duration
+		what         string
 	}{
-		{"some", modestly, false, 8 * time.Second},
-		{"every kind", everyKind, false, 10 * time.Second},
-		{"every kind, names of sockets in use", everyKind, true, 10 * time.Second},
+		{"some", modestly, false, "into"},
+		{"every kind", everyKind, false, "into"},
+		{"every kind, names of sockets in use", everyKind, true, "into"},
+		{"by a stub", modestly, false, "into-stub"},
 	} {
-		t.Run(c.name, func(t *testing.T) { newFailer(t, c.script, c.stale).killedAtStep(c.most) })
+		t.Run(c.name, func(t *testing.T) { newFailer(t, c.script, c.stale).killedAtStep(c.what) })
 	}
 }
 
-func (f *failer) killedAtStep(most time.Duration) {
+func (f *failer) killedAtStep(what string) {
 	t := f.t
 	image := filepath.Join(t.TempDir(), "image")
 	require.NoError(t, os.WriteFile(image, f.image, 0o600))
 	f.w = startWaiter(t, f.path, nil)
-	n := kernel.StepsInto(t, f.w.pid, image)
+	n := kernel.StepsInto(t, what, f.w.pid, image)
 	f.end()
 	f.unbind()
 	waits, dead, became := []int{}, []int{}, 0
-	kernel.EveryStep(t, n, most, func(at int) {
+	kernel.EveryStep(t, n, 8*time.Second, func(at int) {
 		if f.w == nil {
 			f.w = startWaiter(t, f.path, nil)
 			f.was = outside(f.dir, f.w.pid)
 		}
 		w := f.w
 		count := w.word(countAt)
-		ended := !kernel.KilledInto(t, at, w.pid, image) // it has made fewer steps than the first
+		ended := !kernel.KilledInto(t, what, at, w.pid, image) // it has made fewer steps than the first
 		switch {
 		case ended:
 		case endsSoon(w.pid):

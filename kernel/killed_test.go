@@ -59,7 +59,8 @@ func killedHelper(args []string) error {
 		return measureCheckpoint(pid, args[3])
 	case "load-restart":
 		return measureRestart(args[2])
-	case "into":
+	case "into", "into-stub":
+		alwaysStub = args[0] == "into-stub"
 		pid, err := strconv.Atoi(args[2])
 		if err != nil {
 			return err

@@ -209,14 +209,10 @@ func (rs *restarter) restartCaller(p *process, stream *spool) error {
 	if err != nil {
 		return err
 	}
+	rs.mayUndo = true
 	if kind == own && !alwaysStub {
 		stream.stop()
-		rs.mayUndo = true
 		return rs.restart(p)
-	}
-	// From an execve there is no way back.
-	if err := rs.bind(p.tasks); err != nil {
-		return err
 	}
 	second, err := rs.changeKind(p, kind, stream)
 	if err != nil {

@@ -133,6 +133,9 @@ func (rs *restarter) changeKind(p *process, kind stubKind, stream *spool) (*rest
 		return nil, err
 	}
 	second.tree = rs.tree
+	if err := rs.bind(p.tasks); err != nil {
+		return nil, err
+	}
 	if err := rs.tree.execStub(p, kind); err != nil {
 		return nil, err
 	}
@@ -157,10 +160,14 @@ func (rs *restarter) rehearse(p *process) error {
 	if err == nil {
 		err = errRehearsed
 	}
-	if err = rs.undo(err); err == errRehearsed { // undo wraps it where it fails
-		return nil
+	if err = rs.undo(err); err != errRehearsed { // undo wraps it where it fails
+		return err
 	}
-	return err
+	if err := p.giveBack(); err != nil {
+		return rs.abandon(err)
+	}
+	p.leader().home = nil
+	return nil
 }
 
 var errRehearsed = errors.New("undo what was tried")

@@ -14,7 +14,7 @@ import (
 func (rs *restarter) forNow(change, do, back func() error) error {
 	rs.backs = append(rs.backs, back)
 	home := rs.root.leader().home
-	first, last, err := home.record(back)
+	record, err := home.record(back)
 	if err == nil {
 		err = change()
 	}
@@ -24,7 +24,7 @@ func (rs *restarter) forNow(change, do, back func() error) error {
 	e := back()
 	if e == nil {
 		rs.backs = rs.backs[:len(rs.backs)-1]
-		e = home.drop(first, last)
+		e = home.forget(record)
 	}
 	return firstError(err, e)
 }

@@ -43,8 +43,9 @@ type undoList struct {
 
 	next      *undoEntry // undoes the call that is made next
 	recording []undoEntry
-	records   bool // calls are not made, but recorded
-	eats      bool // a SIGCHLD for a child of our making
+	records   bool       // calls are not made, but recorded
+	eats      bool       // a SIGCHLD for a child of our making
+	pause     *undoEntry // while a thread comes to its end
 	made      map[undoKey]int
 
 	// giveUp is called when the list is full: from then on the caller dies with the
@@ -80,7 +81,8 @@ const (
 
 // undoListSize is the memory that a list has, in bytes, for an image.
 func (rs *restarter) undoListSize() (entries, data uint64) {
-	n := undoCalls + 4*len(rs.img.Files) + 4*len(rs.img.Shms) + 2*len(rs.img.Processes) + 4*len(rs.img.Sockets)
+	n := undoCalls + 4*len(rs.img.Files) + 4*len(rs.img.Shms) + 2*len(rs.img.Processes) + 3*len(rs.img.Tasks) + 4*len(rs.img.Sockets) +
+		2*(len(rs.img.Queues)+len(rs.img.Semaphores))
 	for _, mm := range rs.img.MMs {
 		n += 2 * len(mm.VMAs)
 	}
@@ -265,22 +267,41 @@ func (u *undoList) clear() error {
 	return u.point(u.nowhere())
 }
 
+// undoRecord is a part of the list that is needed for a while only.
+type undoRecord struct {
+	first, last int
+	data        span // what lies behind the entries for it
+}
+
 // record adds what a function does to the list, in that order, instead of having
 // the process do it.
-func (u *undoList) record(do func() error) (first, last int, err error) {
+func (u *undoList) record(do func() error) (r undoRecord, err error) {
 	if u == nil || u.gone {
-		return 0, 0, nil
+		return r, nil
 	}
+	r.data.start = u.free
 	u.records, u.recording = true, nil
 	err = do()
-	u.records = false
+	u.records, r.data.end = false, u.free
 	for i := len(u.recording) - 1; i >= 0 && err == nil && !u.gone; i-- {
-		last, err = u.push(u.recording[i])
+		r.last, err = u.push(u.recording[i])
 	}
 	if u.gone || len(u.recording) == 0 {
-		return 0, 0, err
+		return undoRecord{}, err
 	}
-	return last - len(u.recording) + 1, last, err
+	r.first = r.last - len(u.recording) + 1
+	return r, err
+}
+
+// forget takes a record out of the list.
+func (u *undoList) forget(r undoRecord) error {
+	if err := u.drop(r.first, r.last); err != nil || u == nil {
+		return err
+	}
+	if u.free == r.data.end && r.first != 0 {
+		u.free = r.data.start
+	}
+	return nil
 }
 
 // note takes a call to the record. Its arguments are taken from the memory for

@@ -33,7 +33,7 @@ type Config struct {
 	// Skip leaves out tests by CASE/TEST; nil for none.
 	Skip *regexp.Regexp
 
-	// Quick kills but two checkpoints of a program where the test is to do that.
+	// Quick kills but one checkpoint of a program where the test is to do that.
 	Quick bool
 
 	// Timeout is how long one test may take; 0 for a minute.

@@ -35,7 +35,7 @@ var selftestCommand = &command{
 	setup: func(flags *pflag.FlagSet) func([]string) (int, error) {
 		match := flags.String("run", "", "run the tests whose CASE/TEST matches the regular `EXPRESSION`")
 		skip := flags.String("skip", "", "leave out the tests whose CASE/TEST matches the regular `EXPRESSION`")
-		quick := flags.Bool("quick", false, "kill but two checkpoints of a program in case killed: for machines that are emulated")
+		quick := flags.Bool("quick", false, "kill but one checkpoint of a program in case killed: for machines that are emulated")
 		list := flags.Bool("list", false, "list the tests and run none")
 		verbose := flags.BoolP("verbose", "v", false, "show diagnostics of tests that pass, too")
 		timeout := flags.Duration("timeout", time.Minute, "the `TIME` that one test may take, as 90s")

@@ -19,22 +19,11 @@ func (r *reborn) doAt(t *task, nr sysno, args ...any) (uint64, error) {
 	at := r.scratch
 	for i, a := range args {
 		var b []byte
+		if v, ok := register(a); ok {
+			regs[i] = v
+			continue
+		}
 		switch a := a.(type) {
-		case int:
-			regs[i] = uint64(int64(a))
-			continue
-		case int32:
-			regs[i] = uint64(int64(a))
-			continue
-		case int64:
-			regs[i] = uint64(a)
-			continue
-		case uint32:
-			regs[i] = uint64(a)
-			continue
-		case uint64:
-			regs[i] = a
-			continue
 		case []byte:
 			b = a
 		case out:
@@ -62,4 +51,21 @@ func (r *reborn) doAt(t *task, nr sysno, args ...any) (uint64, error) {
 		}
 	}
 	return result, nil
+}
+
+// register is an argument that is an integer as a register has it.
+func register(a any) (v uint64, ok bool) {
+	switch a := a.(type) {
+	case int:
+		return uint64(int64(a)), true
+	case int32:
+		return uint64(int64(a)), true
+	case int64:
+		return uint64(a), true
+	case uint32:
+		return uint64(a), true
+	case uint64:
+		return a, true
+	}
+	return 0, false
 }

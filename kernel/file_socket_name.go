@@ -82,8 +82,7 @@ func (rs *restarter) unlinkSocket(rec *image.Socket) error {
 	}
 	for i, b := range rs.bound {
 		if b.rec == rec && b.made {
-			b.made = false
-			if err := rs.root.leader().home.drop(b.entry, b.entry); err != nil {
+			if err := rs.unmade(b); err != nil {
 				return err
 			}
 			if b.aside == "" {
@@ -93,6 +92,12 @@ func (rs *restarter) unlinkSocket(rec *image.Socket) error {
 		}
 	}
 	return nil
+}
+
+// unmade notes that the file that a socket had made is removed.
+func (rs *restarter) unmade(b *boundName) error {
+	b.made = false
+	return rs.root.leader().home.drop(b.entry, b.entry)
 }
 
 // unlinkName removes a file that may be gone.
@@ -114,8 +119,7 @@ func (rs *restarter) undoSockets() error {
 				if err := rs.unlinkName(unixPath(b.rec.Name)); err != nil {
 					return err
 				}
-				b.made = false
-				if err := rs.root.leader().home.drop(b.entry, b.entry); err != nil {
+				if err := rs.unmade(b); err != nil {
 					return err
 				}
 			}

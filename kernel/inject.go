@@ -128,15 +128,20 @@ func (t *task) callNumber(number int, args ...uint64) (int64, error) {
 
 // setOutFor gives a task the registers with which it makes a call at an address.
 func (t *task) setOutFor(pc uint64, number int, args [6]uint64) error {
-	// Any registers that the task has had will do.
-	regs, err := t.regs, error(nil)
-	if len(regs) == 0 {
-		if regs, err = t.gprs(); err != nil {
-			return err
-		}
+	regs, err := t.anyRegs()
+	if err != nil {
+		return err
 	}
 	t.arch.SetSyscall(t.abi, regs, pc, number, args)
 	return t.setRegset(regset.PRSTATUS, regs)
+}
+
+// anyRegs are registers that a task has had, which do where all that matter are set.
+func (t *task) anyRegs() ([]byte, error) {
+	if len(t.regs) > 0 {
+		return t.regs, nil
+	}
+	return t.gprs()
 }
 
 // errFault is a signal that the task raised when it should have made a call.

@@ -116,9 +116,21 @@ func (a *assembler) callCode(abi regset.ABI) (start, end uint64) {
 		a.code(0xeb, 0x100-33) // jmp start
 		return start, end
 	}
-	a.code(0x4c, 0x89, 0xcb)     // mov %r9, %rbx
-	a.code(0x48, 0x8b, 0x0b)     // again: mov (%rbx), %rcx
-	a.code(0xe3, 39)             // jrcxz out
+	a.code(0x4c, 0x89, 0xcb) // mov %r9, %rbx
+	a.code(0x48, 0x8b, 0x0b) // again: mov (%rbx), %rcx
+	a.code(0xe3, 39)         // jrcxz out
+	a.loadCallX86_64()
+	a.code(0x0f, 0x05) // syscall
+	end = a.here()
+	a.code(0x48, 0x89, 0x43, 56)   // mov %rax, 56(%rbx)
+	a.code(0x48, 0x8d, 0x5b, 0x40) // lea 64(%rbx), %rbx
+	a.code(0xeb, 0x100-44)         // jmp again
+	return start, end
+}
+
+// loadCallX86_64 loads the number and the arguments of the entry at %rbx, whose
+// first long is in %rcx.
+func (a *assembler) loadCallX86_64() {
 	a.code(0x8d, 0x41, 0xff)     // lea -1(%rcx), %eax
 	a.code(0x48, 0x8b, 0x7b, 8)  // mov 8(%rbx), %rdi
 	a.code(0x48, 0x8b, 0x73, 16) // mov 16(%rbx), %rsi
@@ -126,12 +138,6 @@ func (a *assembler) callCode(abi regset.ABI) (start, end uint64) {
 	a.code(0x4c, 0x8b, 0x53, 32) // mov 32(%rbx), %r10
 	a.code(0x4c, 0x8b, 0x43, 40) // mov 40(%rbx), %r8
 	a.code(0x4c, 0x8b, 0x4b, 48) // mov 48(%rbx), %r9
-	a.code(0x0f, 0x05)           // syscall
-	end = a.here()
-	a.code(0x48, 0x89, 0x43, 56)   // mov %rax, 56(%rbx)
-	a.code(0x48, 0x8d, 0x5b, 0x40) // lea 64(%rbx), %rbx
-	a.code(0xeb, 0x100-44)         // jmp again
-	return start, end
 }
 
 // trap raises SIGTRAP: int3, or trap.
@@ -149,22 +155,24 @@ type listed struct {
 	args   [6]uint64
 }
 
+// putCall lays out the entry of a call, without a result.
+func (l layout) putCall(b []byte, c listed) {
+	l.putLong(b, 0, uint64(c.number)+1)
+	for n, v := range c.args {
+		l.putLong(b, n+1, v)
+	}
+}
+
 // callListed makes a task make calls, as many as a list has room for, and
 // returns their results as the calls returned them.
 func (t *task) callListed(calls []listed) ([]int64, error) {
 	l := layoutOf(t.abi)
 	entry := entryLongs * l.word
 	b := make([]byte, (len(calls)+1)*entry+l.word)
-	put := func(i int, c listed) {
-		l.putLong(b[i*entry:], 0, uint64(c.number)+1)
-		for n, v := range c.args {
-			l.putLong(b[i*entry:], n+1, v)
-		}
-	}
 	for i, c := range calls {
-		put(i, c)
+		l.putCall(b[i*entry:], c)
 	}
-	put(len(calls), listed{sysTgkill.number(t.abi), [6]uint64{uint64(t.marker.pid), uint64(t.marker.tid), uint64(t.marker.sig)}})
+	l.putCall(b[len(calls)*entry:], listed{sysTgkill.number(t.abi), [6]uint64{uint64(t.marker.pid), uint64(t.marker.tid), uint64(t.marker.sig)}})
 	if err := t.list.mem.write(t.list.at, b); err != nil {
 		return nil, err
 	}

@@ -125,34 +125,37 @@ func (rs *restarter) tryOOMScore(r *reborn) error {
 	if int(lowest) == now || rs.options.Force {
 		return nil
 	}
-	lowered := true
+	refused := &RefusedError{PID: int(r.rec.PID), Kind: "process",
+		Reason: fmt.Sprintf("its oom_score_adj was %d, here it is %d, and to lower it takes a privilege", lowest, now),
+		Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
 	fd, err := r.openPath("/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC)
-	if err == nil {
-		set := func(to int) error {
-			text := strconv.Itoa(to)
-			_, err := r.do(sysWrite, fd, []byte(text), len(text))
-			return err
-		}
-		err = rs.forNow(func() error {
-			err := set(int(lowest))
-			lowered = !refusedByKernel(err)
-			return err
-		}, nil, func() error {
-			if !lowered {
-				return nil
-			}
-			return set(now)
-		})
-		if _, e := r.do(sysClose, fd); err == nil {
-			err = e
-		}
-	} else {
+	switch {
+	case refusedByKernel(err):
+		return refused
+	case err != nil:
+		return err
+	}
+	set := func(to int) error {
+		text := strconv.Itoa(to)
+		_, err := r.do(sysWrite, fd, []byte(text), len(text))
+		return err
+	}
+	lowered := true
+	err = rs.forNow(func() error {
+		err := set(int(lowest))
 		lowered = !refusedByKernel(err)
+		return err
+	}, nil, func() error {
+		if !lowered {
+			return nil
+		}
+		return set(now)
+	})
+	if _, e := r.do(sysClose, fd); err == nil {
+		err = e
 	}
 	if refusedByKernel(err) && !lowered {
-		return &RefusedError{PID: int(r.rec.PID), Kind: "process",
-			Reason: fmt.Sprintf("its oom_score_adj was %d, here it is %d, and to lower it takes a privilege", lowest, now),
-			Hint:   "restart it as root, or do without (--force)", Errno: unix.EPERM}
+		return refused
 	}
 	return err
 }

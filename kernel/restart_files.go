@@ -408,11 +408,8 @@ func (rs *restarter) raiseLimit(r *reborn) error {
 	if l.Cur == l.Max {
 		return nil
 	}
-	was := make([]byte, 16)
-	order := r.leader().abi.Order()
-	order.PutUint64(was, l.Cur)
-	order.PutUint64(was[8:], l.Max)
-	if err := r.leader().home.add(sysPrlimit64, 0, unix.RLIMIT_NOFILE, was, 0); err != nil {
+	t := r.leader()
+	if err := t.home.add(sysPrlimit64, 0, unix.RLIMIT_NOFILE, layoutOf(t.abi).rlimit64(l), 0); err != nil {
 		return err
 	}
 	return r.setLimit(unix.RLIMIT_NOFILE, image.Limit{Cur: l.Max, Max: l.Max})
@@ -420,12 +417,16 @@ func (rs *restarter) raiseLimit(r *reborn) error {
 
 // setLimit makes the process set a resource limit of its own.
 func (r *reborn) setLimit(resource int, l image.Limit) error {
-	order := r.leader().abi.Order()
-	b := make([]byte, 16) // struct rlimit64
-	order.PutUint64(b, l.Cur)
-	order.PutUint64(b[8:], l.Max)
-	_, err := r.do(sysPrlimit64, 0, resource, b, 0)
+	_, err := r.do(sysPrlimit64, 0, resource, layoutOf(r.leader().abi).rlimit64(l), 0)
 	return err
+}
+
+// rlimit64 lays out struct rlimit64.
+func (l layout) rlimit64(v image.Limit) []byte {
+	b := make([]byte, 16)
+	l.order.PutUint64(b, v.Cur)
+	l.order.PutUint64(b[8:], v.Max)
+	return b
 }
 
 // closeAllBut closes the descriptors of a process but for those of an ascending

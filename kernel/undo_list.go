@@ -136,24 +136,19 @@ func (u *undoList) will(slot int, nr sysno, args ...any) error {
 	e := undoEntry{slot: slot}
 	e.number = nr.number(u.abi)
 	for i, a := range args {
-		switch a := a.(type) {
-		case int:
-			e.args[i] = uint64(int64(a))
-		case int32:
-			e.args[i] = uint64(int64(a))
-		case int64:
-			e.args[i] = uint64(a)
-		case uint64:
-			e.args[i] = a
-		case []byte:
-			at, err := u.keep(a)
-			if err != nil || u.gone {
-				return err
-			}
-			e.args[i] = at
-		default:
+		if v, ok := register(a); ok {
+			e.args[i] = v
+			continue
+		}
+		b, ok := a.([]byte)
+		if !ok {
 			return fmt.Errorf("%s: an argument of type %T", nr, a)
 		}
+		at, err := u.keep(b)
+		if err != nil || u.gone {
+			return err
+		}
+		e.args[i] = at
 	}
 	u.next = &e
 	return nil
@@ -192,10 +187,7 @@ func (u *undoList) push(e undoEntry) (at int, err error) {
 		return 0, u.stop()
 	}
 	b := make([]byte, u.entrySize())
-	u.putLong(b, 0, uint64(e.number)+1)
-	for i, v := range e.args {
-		u.putLong(b, i+1, v)
-	}
+	u.putCall(b, e.listed)
 	if e.slot >= 0 {
 		u.putLong(b, e.slot+1, ^uint64(0)) // an argument that is wrong in every call
 	}
@@ -374,10 +366,7 @@ func (u *undoList) undoes(nr sysno, args []uint64) []undoEntry {
 			return by(-1, sysClose, arg(1))
 		}
 	case sysPipe2, sysSocketpair:
-		at := arg(0)
-		if nr == sysSocketpair {
-			at = arg(3)
-		}
+		at := pairOf(nr, args)
 		list := append(by(-1, sysClose, at), by(-1, sysClose, at+4)...)
 		list[0].indirect, list[1].indirect = true, true
 		return list
@@ -496,7 +485,7 @@ func (u *undoList) around(nr sysno, args []uint64, do func() (uint64, error)) (u
 // park takes the task to where it does not take what it has in its registers, the
 // result of the last call, for that of the next.
 func (u *undoList) park() error {
-	regs, err := u.t.gprs()
+	regs, err := u.t.anyRegs()
 	if err != nil {
 		return err
 	}

@@ -52,13 +52,7 @@ func (u *undoList) codeX86_64(a *assembler, unmap uint64) (c undoListCode) {
 	again := a.here()
 	a.code(0x48, 0x8b, 0x0b) // mov (%rbx), %rcx
 	out := a.short(jrcxz)
-	a.code(0x8d, 0x41, 0xff)     // lea -1(%rcx), %eax
-	a.code(0x48, 0x8b, 0x7b, 8)  // mov 8(%rbx), %rdi
-	a.code(0x48, 0x8b, 0x73, 16) // mov 16(%rbx), %rsi
-	a.code(0x48, 0x8b, 0x53, 24) // mov 24(%rbx), %rdx
-	a.code(0x4c, 0x8b, 0x53, 32) // mov 32(%rbx), %r10
-	a.code(0x4c, 0x8b, 0x43, 40) // mov 40(%rbx), %r8
-	a.code(0x4c, 0x8b, 0x4b, 48) // mov 48(%rbx), %r9
+	a.loadCallX86_64()
 	a.code(0x48, 0x8b, 0x4b, 56) // mov 56(%rbx), %rcx
 	direct := a.short(jrcxz)
 	a.code(0x48, 0x8d, 0x49, 0xff) // lea -1(%rcx), %rcx
@@ -207,10 +201,7 @@ func (u *undoList) codePPC(a *ppcAssembler, unmap uint64) (c undoListCode) {
 	here(indirect)
 	advance()
 	a.land(isNot)
-	a.insn(0x3000ffff) // addic r0, r0, -1
-	for i := uint32(0); i < 6; i++ {
-		a.load(3+i, entry, (1+i)*word)
-	}
+	a.loadCall(entry)
 	a.load(spare, entry, entryResult*word)
 	is(spare, undoIndirect)
 	a.insn(0x40820008, 0x80630000) // bne .+8; lwz r3, 0(r3)

@@ -108,11 +108,8 @@ func (a *ppcAssembler) callCode() (end uint64) {
 	a.load(0, list, 0)
 	a.insn(0x2c000000 | (word/8)<<21) // cmpwi r0, 0, or cmpdi
 	out := a.here()
-	a.insn(0)          // beq out
-	a.insn(0x3000ffff) // addic r0, r0, -1: addi would take r0 for 0
-	for i := uint32(0); i < 6; i++ {
-		a.load(3+i, list, (1+i)*word)
-	}
+	a.insn(0) // beq out
+	a.loadCall(list)
 	end = a.syscall(-1) + 4
 	a.insn(0x40830008, 0x7c6300d0) // bns .+8; neg r3, r3
 	a.store(3, list, entryResult*word)
@@ -120,6 +117,15 @@ func (a *ppcAssembler) callCode() (end uint64) {
 	a.insn(18<<26 | uint32(again-a.here())&0x03fffffc) // b again
 	a.order.PutUint32(a.b[out:], 0x41820000|uint32(a.here()-out))
 	return end
+}
+
+// loadCall loads the number and the arguments of an entry, whose address is in a
+// register and whose first long is in r0.
+func (a *ppcAssembler) loadCall(entry uint32) {
+	a.insn(0x3000ffff) // addic r0, r0, -1: addi would take r0 for 0
+	for i := uint32(0); i < 6; i++ {
+		a.load(3+i, entry, (1+i)*uint32(a.word))
+	}
 }
 
 // toSPR moves a register to a special purpose register (mtspr).
